@@ -1,0 +1,147 @@
+"""python manage.py launch_job: the launch form, for the command line and for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import uuid
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.utils.timezone import now as clock
+
+from jobs.access import Actor
+from jobs.errors import InvalidInput, PortalError
+from jobs.lifecycle import TERMINAL, State
+from jobs.ocean.units import is_did
+from jobs.selectors import commands, portal
+from jobs.services import catalogue, launching, refreshing, teams
+from jobs.services.launching import DatasetChoice, LaunchRequest
+
+GRACE_S = 600
+POLL_S = 0.5
+WATCH_EVERY_S = 5.0
+
+EXIT_OK, EXIT_REFUSED, EXIT_NOT_SUCCEEDED, EXIT_TIMEOUT = 0, 2, 3, 4
+
+
+class Command(BaseCommand):
+    """Launch a job through the same service as the page."""
+
+    help = "Launch a compute job; with --wait, until its results are archived."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Describe the options."""
+        parser.add_argument("--team", required=True, help="the team's part of the address")
+        parser.add_argument("--wallet", required=True, help="a wallet's label")
+        parser.add_argument(
+            "--dataset",
+            required=True,
+            action="append",
+            metavar="DID[:SERVICE]",
+            help="a DID, or a name that only one asset of the team bears; repeatable",
+        )
+        parser.add_argument("--algorithm", required=True, metavar="DID", help="a DID or a name")
+        parser.add_argument("--environment", required=True, metavar="ID|free")
+        parser.add_argument("--params", metavar="JSON", help="what the algorithm reads as custom data: a JSON object")
+        parser.add_argument("--name", default="", help="what the job is called on the pages")
+        parser.add_argument("--duration", type=int, metavar="S", help="the node stops the job after so many seconds")
+        parser.add_argument("--queue-wait", type=int, metavar="S", help="how long it may wait for a free place")
+        parser.add_argument("--wait", action="store_true", help="until the job has ended; exit code 0 only for SUCCEEDED")
+        parser.add_argument(
+            "--timeout", type=float, metavar="S", help="of --wait; default: the job's longest duration plus 10 minutes"
+        )
+        parser.add_argument("--json", action="store_true", help="print one object and nothing else on stdout")
+
+    def handle(self, **options: Any) -> None:
+        """Launch, wait if asked to, and leave with the exit code that says how it went."""
+        try:
+            actor = teams.operator(team=options["team"])
+            request = _request(actor=actor, options=options)
+            job_id = launching.launch(actor=actor, request=request, launch_key=uuid.uuid4(), now=clock())
+        except PortalError as error:
+            self._refuse(error)
+        self._warn_without_worker(actor)
+        if not options["json"]:
+            self.stdout.write(f"Recorded as job {job_id}.")
+        code = self._wait(actor=actor, job_id=job_id, options=options) if options["wait"] else EXIT_OK
+        summary = commands.job_summary(team_id=actor.team_id, job_id=job_id)
+        if options["json"]:
+            self.stdout.write(json.dumps(summary, indent=2))
+        elif options["wait"]:
+            self.stdout.write(f"{summary['state']} {summary['message']}".strip())
+        sys.exit(code)
+
+    def _wait(self, *, actor: Actor, job_id: uuid.UUID, options: dict[str, Any]) -> int:
+        limit_s = options["timeout"]
+        if limit_s is None:
+            limit_s = commands.longest_s(team_id=actor.team_id, job_id=job_id) + GRACE_S
+        end = time.monotonic() + limit_s
+        watch_at = 0.0
+        shown = ""
+        while True:
+            if time.monotonic() >= watch_at:
+                refreshing.watch(job_id=job_id, now=clock())
+                watch_at = time.monotonic() + WATCH_EVERY_S
+            state, told = commands.job_progress(team_id=actor.team_id, job_id=job_id)
+            if told != shown and not options["json"]:
+                self.stdout.write(told)
+                shown = told
+            if state in TERMINAL or state == State.NEEDS_ATTENTION:
+                return EXIT_OK if state == State.SUCCEEDED else EXIT_NOT_SUCCEEDED
+            if time.monotonic() >= end:
+                self.stderr.write(f"The job had not ended after {limit_s:.0f} s; it goes on.")
+                return EXIT_TIMEOUT
+            time.sleep(POLL_S)
+
+    def _refuse(self, error: PortalError) -> None:
+        field = f"--{error.field.replace('_', '-')}: " if isinstance(error, InvalidInput) and error.field else ""
+        self.stderr.write(f"{field}{error.message}")
+        for candidate in getattr(error, "candidates", ()):
+            self.stderr.write(f"  {candidate}")
+        sys.exit(EXIT_REFUSED)
+
+    def _warn_without_worker(self, actor: Actor) -> None:
+        if not portal.chrome(team_id=actor.team_id, now=clock()).worker_alive:
+            self.stderr.write(
+                "No worker has been alive for 30 s: the job is recorded, and starts when one runs. "
+                "Start it with: python manage.py worker"
+            )
+
+
+def _request(*, actor: Actor, options: dict[str, Any]) -> LaunchRequest:
+    try:
+        parameters = json.loads(options["params"]) if options["params"] else None
+    except ValueError as error:
+        raise InvalidInput(f"This is no JSON: {error}.", field="params") from None
+    if parameters is not None and not isinstance(parameters, dict):
+        raise InvalidInput('The parameters must be a JSON object, such as {"seconds": 5}.', field="params")
+    datasets = tuple(_dataset(text) for text in options["dataset"])
+    for ref in (*(d.ref for d in datasets), options["algorithm"]):
+        _know(actor=actor, ref=ref)
+    return LaunchRequest(
+        datasets=datasets,
+        algorithm=options["algorithm"],
+        environment=options["environment"],
+        wallet=options["wallet"],
+        parameters=parameters,
+        max_duration_s=options["duration"],
+        queue_wait_s=options["queue_wait"],
+        name=options["name"],
+    )
+
+
+def _dataset(text: str) -> DatasetChoice:
+    """Split DID:SERVICE. A DID has two colons of its own; a name may have any."""
+    if text.startswith("did:"):
+        parts = text.split(":", 3)
+        return DatasetChoice(ref=":".join(parts[:3]), service_id=parts[3] if len(parts) == 4 else "")
+    return DatasetChoice(ref=text)
+
+
+def _know(*, actor: Actor, ref: str) -> None:
+    """Read a DID that the team's catalogue does not have yet: the command line needs no visit to a page first."""
+    if is_did(ref) and not commands.asset_known(team_id=actor.team_id, did=ref):
+        catalogue.add(actor=actor, did=ref, clock=clock)

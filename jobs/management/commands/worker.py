@@ -1,0 +1,19 @@
+"""python manage.py worker: run the background work until told to end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from jobs import queue
+
+
+class Command(BaseCommand):
+    """Enqueue the pulse, then run the queue's cluster."""
+
+    help = "Run the worker: it starts jobs, refreshes them, follows logs and archives results."
+
+    def handle(self, **options: Any) -> None:
+        """Run until SIGTERM or Ctrl-C."""
+        queue.run_worker()

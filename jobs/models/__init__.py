@@ -1,0 +1,29 @@
+"""The records. One module per part of the domain; import them from here."""
+
+from jobs.models.catalogue import Algorithm, Asset, Dataset
+from jobs.models.jobs import Job, JobEvent, JobInput, LogChunk, Pulse, Result
+from jobs.models.networks import Environment, Network, Node, NodeBudget
+from jobs.models.teams import Membership, Team, User
+from jobs.models.wallets import NodeToken, NonceLease, Wallet
+
+__all__ = [
+    "Algorithm",
+    "Asset",
+    "Dataset",
+    "Environment",
+    "Job",
+    "JobEvent",
+    "JobInput",
+    "LogChunk",
+    "Membership",
+    "Network",
+    "Node",
+    "NodeBudget",
+    "NodeToken",
+    "NonceLease",
+    "Pulse",
+    "Result",
+    "Team",
+    "User",
+    "Wallet",
+]

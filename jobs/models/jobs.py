@@ -1,0 +1,337 @@
+"""Jobs, what went in, what happened, what came out. The portal's own record: a node forgets, this does not."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from django.db import models, transaction
+from django.db.models import F
+
+from jobs.lifecycle import ACTIVE, State, check
+from jobs.models.catalogue import Asset
+from jobs.models.networks import Environment, Node
+from jobs.models.teams import Team, User
+from jobs.models.wallets import Wallet
+
+# How the verdict about a job ends it once its results are collected. Source: jobs.ocean.compute.Verdict.state
+OUTCOMES = {"succeeded": State.SUCCEEDED, "failed": State.FAILED, "cancelled": State.CANCELLED}
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    """The filters and the only writers of `Job.state`."""
+
+    def due(self, *, now: datetime) -> JobQuerySet:
+        """Jobs that the worker should look at: their time has come and nobody is at work on them."""
+        return self.filter(state__in=ACTIVE, next_check_at__lte=now).filter(
+            models.Q(lease_until__isnull=True) | models.Q(lease_until__lte=now)
+        )
+
+    def move(
+        self,
+        *,
+        job_id: uuid.UUID,
+        before: State,
+        after: State,
+        now: datetime,
+        reason: str = "",
+        message: str = "",
+        actor_id: int | None = None,
+        holder: str = "",
+        data: dict[str, Any] | None = None,
+        **facts: Any,
+    ) -> bool:
+        """Move a job along one arrow of the table, with the event that tells of it, or not at all.
+
+        reason: short code kept in the row; message: the sentence a person reads.
+        holder: when given, the move also asks that the lease is still this holder's.
+        facts: columns to set in the same UPDATE.
+        Returns whether this caller won. Losing is normal: someone else moved the job first.
+
+        Raises:
+            IllegalMove: the table has no such arrow.
+        """
+        check(before=before, after=after)
+        mine = {"lease_holder": holder} if holder else {}
+        if after is State.NEEDS_ATTENTION:
+            facts["attention_from"] = before
+        with transaction.atomic():
+            won = self.filter(pk=job_id, state=before, **mine).update(
+                state=after, reason=reason, message=message, version=F("version") + 1, **facts
+            )
+            if won:
+                JobEvent.objects.create(
+                    job_id=job_id,
+                    at=now,
+                    kind=JobEvent.Kind.STATE,
+                    before=before,
+                    after=after,
+                    reason=reason,
+                    message=message,
+                    actor_id=actor_id,
+                    data=data or {},
+                )
+        return bool(won)
+
+    def record(
+        self,
+        *,
+        job_id: uuid.UUID,
+        kind: str,
+        now: datetime,
+        message: str = "",
+        actor_id: int | None = None,
+        data: dict[str, Any] | None = None,
+        expect: dict[str, Any] | None = None,
+        **facts: Any,
+    ) -> bool:
+        """Set columns other than the state, with the event that tells of it, if the row is as expected.
+
+        Returns whether the row was as expected; if not, nothing was written.
+        """
+        with transaction.atomic():
+            won = self.filter(pk=job_id, **(expect or {})).update(version=F("version") + 1, **facts)
+            if won:
+                JobEvent.objects.create(
+                    job_id=job_id, at=now, kind=kind, message=message, actor_id=actor_id, data=data or {}
+                )
+        return bool(won)
+
+    def claim(self, *, job_id: uuid.UUID, holder: str, now: datetime, until: datetime) -> bool:
+        """Take the lease on a job if it is free; return whether this holder has it now."""
+        return bool(
+            self.filter(pk=job_id)
+            .filter(models.Q(lease_until__isnull=True) | models.Q(lease_until__lte=now))
+            .update(lease_holder=holder, lease_until=until)
+        )
+
+    def renew(self, *, job_id: uuid.UUID, holder: str, now: datetime, until: datetime) -> bool:
+        """Keep the lease during a long step; False means it ran out and is lost: write nothing more."""
+        return bool(
+            self.filter(pk=job_id, lease_holder=holder, lease_until__gt=now).update(lease_until=until)
+        )
+
+    def release(self, *, job_id: uuid.UUID, holder: str) -> None:
+        """Give the lease back, if it is still this holder's."""
+        self.filter(pk=job_id, lease_holder=holder).update(lease_holder="", lease_until=None)
+
+
+class Job(models.Model):
+    """One run of one algorithm on one or more datasets in one environment."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="jobs")
+    name = models.CharField(max_length=200)
+    launch_key = models.UUIDField(unique=True, help_text="Made with the form: the same key is the same launch.")
+    tag = models.UUIDField(
+        unique=True,
+        default=uuid.uuid4,
+        editable=False,
+        help_text="Travels to the node, where anyone can read it: opaque.",
+    )
+    launched_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    rerun_of = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="jobs")
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="jobs")
+    environment = models.ForeignKey(Environment, on_delete=models.PROTECT, related_name="jobs")
+    algorithm = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="+")
+    algorithm_service_id = models.CharField(max_length=200)
+    container = models.JSONField(help_text="As the algorithm's publisher described it when the job was launched.")
+    parameters = models.JSONField(null=True, blank=True, help_text="What the algorithm reads as custom data.")
+    max_duration_s = models.PositiveIntegerField(help_text="After that the node stops the job.")
+    queue_wait_s = models.PositiveIntegerField(help_text="How long the job may wait for a free place.")
+    free = models.BooleanField(default=True)
+
+    state = models.CharField(max_length=20, choices=[(s.value, s.value) for s in State], default=State.REQUESTED)
+    reason = models.CharField(max_length=60, blank=True)
+    message = models.CharField(max_length=500, blank=True)
+    attention_from = models.CharField(max_length=20, blank=True)
+    version = models.PositiveIntegerField(default=1, help_text="Grows with every change a page shows.")
+
+    node_job_id = models.CharField(max_length=200, blank=True, db_index=True)
+    node_status = models.IntegerField(null=True, blank=True)
+    node_status_text = models.CharField(max_length=200, blank=True)
+    node_status_at = models.DateTimeField(null=True, blank=True)
+    first_failure = models.IntegerField(
+        null=True, blank=True, help_text="The first failure number seen: a node later rewrites it to 70."
+    )
+    report = models.JSONField(null=True, blank=True, help_text="The node's last answer about this job.")
+    report_at = models.DateTimeField(null=True, blank=True)
+    exit_code = models.IntegerField(null=True, blank=True)
+    outcome = models.CharField(max_length=20, blank=True, help_text="Known before COLLECTING.")
+
+    next_check_at = models.DateTimeField(null=True, blank=True)
+    lease_holder = models.CharField(max_length=36, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    start_attempts = models.PositiveIntegerField(default=0)
+    start_sent_at = models.DateTimeField(
+        null=True, blank=True, help_text="Set before the start request leaves: from then on look before repeating."
+    )
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    stop_sent_at = models.DateTimeField(null=True, blank=True)
+    stop_attempts = models.PositiveIntegerField(default=0)
+    trouble = models.CharField(max_length=500, blank=True, help_text="Why the last question was not answered.")
+    trouble_count = models.PositiveIntegerField(default=0)
+    missing_count = models.PositiveIntegerField(
+        default=0, help_text="Good answers in a row that did not contain this job."
+    )
+    watched_until = models.DateTimeField(null=True, blank=True)
+    follow_holder = models.CharField(max_length=36, blank=True)
+    follow_until = models.DateTimeField(null=True, blank=True)
+    collect_attempts = models.PositiveIntegerField(default=0)
+
+    requested_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    algorithm_started_at = models.DateTimeField(null=True, blank=True)
+    algorithm_stopped_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True, help_text="By the node's clock.")
+    ended_at = models.DateTimeField(null=True, blank=True, help_text="When its results were here.")
+    node_expires_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the node deletes its copy and its row."
+    )
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["next_check_at"], condition=models.Q(state__in=sorted(ACTIVE)), name="job_due"
+            ),  # the pulse reads this every second
+            models.Index(fields=["team", "-requested_at", "id"], name="job_list"),  # the job list, newest first
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(state__in=[s.value for s in State]), name="job_state_known"
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(state=State.RUNNING) | ~models.Q(node_job_id=""),
+                name="job_running_has_node_job_id",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class JobInput(models.Model):
+    """A dataset that a job reads."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="inputs")
+    position = models.PositiveIntegerField()
+    dataset = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="+")
+    service_id = models.CharField(max_length=200)
+    userdata = models.JSONField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["job", "position"], name="job_input_position_once"),
+            models.UniqueConstraint(fields=["job", "dataset", "service_id"], name="job_input_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.dataset} for {self.job}"
+
+
+class JobEvent(models.Model):
+    """One thing that happened to a job. Append-only: written with the change or not at all."""
+
+    class Kind(models.TextChoices):
+        STATE = "state", "State"
+        NODE_STATUS = "node_status", "Node status"
+        STARTED = "start_sent", "Start sent"
+        STOP_WISH = "stop_wish", "Stop asked for"
+        STOP_SENT = "stop_sent", "Stop sent"
+        TROUBLE = "trouble", "Trouble"
+        RESULT = "result", "Result"
+        DOWNLOADED = "downloaded", "Downloaded"
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events")
+    at = models.DateTimeField()
+    kind = models.CharField(max_length=20, choices=Kind)
+    before = models.CharField(max_length=20, blank=True)
+    after = models.CharField(max_length=20, blank=True)
+    reason = models.CharField(max_length=60, blank=True)
+    message = models.CharField(max_length=500, blank=True)
+    actor = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    data = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["job", "id"], name="job_history")]
+
+    def __str__(self) -> str:
+        return self.message or f"{self.kind} {self.after}"
+
+
+class LogChunk(models.Model):
+    """A piece of a live log. Gone once the log is archived.
+
+    offset: bytes of decoded log before this piece. Lines carry no time of their own: `arrived_at` is ours.
+    """
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="log_chunks")
+    offset = models.PositiveBigIntegerField()
+    stream = models.PositiveSmallIntegerField(help_text="1 standard output, 2 standard error.")
+    data = models.BinaryField()
+    arrived_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job", "offset"], name="log_chunk_once")]
+
+    def __str__(self) -> str:
+        return f"{len(self.data)} bytes at {self.offset}"
+
+
+class Result(models.Model):
+    """A file that a job left: an output, a log, or a member of the outputs archive."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", "Not fetched yet"
+        ARCHIVED = "archived", "Archived"
+        FAILED = "failed", "Could not be fetched"
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="results")
+    index = models.PositiveIntegerField(help_text="Position in the node's list when the job had ended.")
+    path = models.CharField(
+        max_length=500, blank=True, help_text="Within the outputs archive; empty for what the node lists."
+    )
+    name = models.CharField(max_length=255)
+    kind = models.CharField(max_length=40, help_text="output, or which log")
+    status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
+    size = models.PositiveBigIntegerField(null=True, blank=True, help_text="Bytes of the archived file.")
+    sha256 = models.CharField(max_length=64, blank=True)
+    file = models.FileField(max_length=300, blank=True)
+    trouble = models.CharField(max_length=500, blank=True)
+    attempts = models.PositiveIntegerField(default=0)
+    next_try_at = models.DateTimeField(null=True, blank=True)
+    archived_at = models.DateTimeField(null=True, blank=True)
+    unpacked_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the files of this archive became results of their own."
+    )
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job", "index", "path"], name="result_once")]
+        indexes = [
+            models.Index(
+                fields=["next_try_at"], condition=models.Q(next_try_at__isnull=False), name="result_due"
+            )  # the pulse looks for what is to be tried again
+        ]
+
+    def __str__(self) -> str:
+        return self.path or self.name
+
+
+class Pulse(models.Model):
+    """The one heartbeat of the worker: who beats, until when, and when it last did."""
+
+    name = models.CharField(max_length=20, primary_key=True, default="pulse")
+    holder = models.CharField(max_length=36, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    beat_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.name}, last at {self.beat_at}"

@@ -1,0 +1,370 @@
+"""What a job asks of a compute service, what the service reports, and what a report means.
+
+Times are seconds since the epoch, durations seconds, `ram` and `disk` gigabytes.
+Source of the field names and of what they mean: ocean-node 3.2.0 recordings.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from pydantic import AliasPath, Field, ValidationError, field_validator
+
+from jobs.ocean.environments import Environment as Environment
+from jobs.ocean.environments import FreeTier as FreeTier
+from jobs.ocean.environments import Resource as Resource
+from jobs.ocean.environments import parse_environments as parse_environments
+from jobs.ocean.errors import BadAnswer
+from jobs.ocean.parsing import Count, Identifier, Moment, Wire, field_of, parse_list, shown_text
+from jobs.ocean.parsing import Parsed as Parsed
+from jobs.ocean.units import Address
+
+if TYPE_CHECKING:
+    from jobs.ocean.signing import Proof, Signed
+
+MAX_JOBS = 5_000
+_MAX_RESULTS = 1_000
+
+
+@dataclass(frozen=True)
+class Container:
+    """The image that an algorithm runs in, as its DDO names it."""
+
+    entrypoint: str
+    image: str
+    tag: str
+    checksum: str
+
+
+@dataclass(frozen=True)
+class AssetInput:
+    """A dataset as a job asks for it. userdata: the consumer parameters of its service."""
+
+    did: str
+    service_id: str
+    userdata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class AlgorithmInput:
+    """The algorithm of a job.
+
+    container: a free job on a node cannot do without (recording 33, exchanges 41 and 42).
+    """
+
+    did: str
+    service_id: str
+    container: Container | None = None
+    custom_data: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class StartRequest:
+    """A free job as it is asked for.
+
+    queue_wait_s: how long it may wait where the environment is busy; None means be refused at once.
+    tag: comes back in status answers, so that a start whose answer was lost is found again.
+    resources: (id, amount) pairs; None takes the smallest that the environment allows.
+    """
+
+    environment_id: str
+    datasets: tuple[AssetInput, ...]
+    algorithm: AlgorithmInput
+    max_duration_s: int | None = None
+    queue_wait_s: int | None = None
+    tag: str | None = None
+    resources: tuple[tuple[str, float], ...] | None = None
+
+
+class ResultEntry(Wire):
+    """One file that a node keeps for a job; `index` is its position in the list as it was just now."""
+
+    index: Annotated[int, Field(ge=0, le=100_000, strict=True)]
+    name: Annotated[str, Field(max_length=1_000, validation_alias="filename"), shown_text(255)]
+    kind: Annotated[str, Field(max_length=100, validation_alias="type"), shown_text(50)]
+    size: Annotated[Count | None, Field(validation_alias="filesize")] = None
+
+
+class JobReport(Wire):
+    """What a node says about one job.
+
+    job_id: the short id of status answers. long_id: with the engine before it, as every signed call wants it.
+    """
+
+    job_id: Identifier
+    long_id: Identifier
+    owner: Address
+    environment_id: Annotated[Identifier, Field(validation_alias="environment")]
+    status: Annotated[int, Field(ge=0, le=9_999, strict=True)]
+    status_text: Annotated[str, Field(validation_alias="statusText"), shown_text(200)] = ""
+    created_at: Annotated[Moment, Field(validation_alias="dateCreated")] = None
+    finished_at: Annotated[Moment, Field(validation_alias="dateFinished")] = None
+    results: tuple[ResultEntry, ...] = Field(default=(), max_length=_MAX_RESULTS)
+    stop_requested: Annotated[bool, Field(validation_alias="stopRequested", strict=True)] = False
+    exit_code: int | None = Field(
+        default=None, validation_alias=AliasPath("terminationDetails", "exitCode"), strict=True
+    )
+    oom_killed: bool | None = Field(
+        default=None, validation_alias=AliasPath("terminationDetails", "OOMKilled"), strict=True
+    )
+    metadata: Any = None
+    max_duration_s: Annotated[int | None, Field(ge=0, validation_alias="maxJobDuration")] = None
+    algo_started_at: Annotated[Moment, Field(validation_alias="algoStartTimestamp")] = None
+    algo_stopped_at: Annotated[Moment, Field(validation_alias="algoStopTimestamp")] = None
+    raw: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+    @field_validator("results", mode="before")
+    @classmethod
+    def _no_results_yet(cls, value: object) -> object:
+        # The answer to a stop carries null here, whatever the job has (recording 14, exchange 6).
+        return () if value is None else value
+
+    @property
+    def tag(self) -> str | None:
+        """The tag that our start put into the metadata, if any."""
+        tag = self.metadata.get("tag") if isinstance(self.metadata, dict) else None
+        return tag if isinstance(tag, str) else None
+
+    @property
+    def ended(self) -> bool:
+        """Say whether the job is over: the end is `dateFinished`, not a number (71 comes before 70)."""
+        return self.finished_at is not None
+
+
+def parse_job(entry: object) -> JobReport:
+    """Read one job of a start, status or stop answer.
+
+    Raises: BadAnswer naming the first field that cannot be read.
+    """
+    if not isinstance(entry, dict):
+        raise BadAnswer("The node described a job by something that is no object.", code="job")
+    sent, environment_id = entry.get("jobId"), entry.get("environment")
+    if not isinstance(sent, str) or not isinstance(environment_id, str):
+        raise BadAnswer("The node described a job without its id or environment.", code="job")
+    try:
+        return JobReport.model_validate(
+            {
+                **entry,
+                "job_id": sent.partition("-")[2] or sent,
+                "long_id": long_job_id(sent, environment_id=environment_id),
+                "raw": entry,
+            }
+        )
+    except ValidationError as error:
+        raise BadAnswer(
+            f"The node described a job with an unreadable {field_of(error)}.", code="job"
+        ) from None
+
+
+def parse_jobs(answer: object, *, owner: Address | None = None) -> Parsed[JobReport]:
+    """Read a status answer. owner: jobs of anybody else are dropped, since a node may say what it likes.
+
+    Raises: BadAnswer when it is no list, or has entries and none of them can be read.
+    """
+    if not isinstance(answer, list):
+        raise BadAnswer("The node's list of jobs is no list.", code="jobs")
+    parsed = parse_list(answer, limit=MAX_JOBS, read=parse_job, what="job")
+    mine = tuple(report for report in parsed if owner is None or report.owner == owner)
+    return Parsed(items=mine, skipped=parsed.skipped)
+
+
+def long_job_id(job_id: str, *, environment_id: str) -> str:
+    """Give the id with its engine in front, as results, logs and stop want it.
+
+    Start answers carry it, status answers do not; the engine is the first part of the environment's id too
+    (recording 10, exchanges 2 and 3).
+    """
+    if "-" in job_id:
+        return job_id
+    engine, dash, _ = environment_id.partition("-")
+    return f"{engine}-{job_id}" if dash else job_id
+
+
+def same_job(long_id: str, short_id: str) -> bool:
+    """Say whether two ids name one job, whichever of them carries its engine."""
+    if "-" in long_id and "-" in short_id:
+        return long_id == short_id
+    return (long_id.partition("-")[2] or long_id) == (short_id.partition("-")[2] or short_id)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A step of a job as people see it, and the status numbers that mean it."""
+
+    key: str
+    label: str
+    numbers: tuple[int, ...]
+
+
+# Source: README of the ocean-node 3.2.0 recordings, "Job status"; failures belong to the phase that they end.
+PHASES = (
+    Phase(key="queued", label="Queued at the node", numbers=(1, 2)),
+    Phase(key="image", label="Fetching the image", numbers=(10, 11, 12, 13, 14)),
+    Phase(key="volumes", label="Preparing storage", numbers=(20, 21, 22)),
+    Phase(key="data", label="Fetching data and algorithm", numbers=(30, 31, 32, 33)),
+    Phase(key="running", label="Running the algorithm", numbers=(40, 41, 42)),
+    Phase(key="publishing", label="Storing results", numbers=(60, 61, 62)),
+    Phase(key="done", label="Done", numbers=(70, 71)),
+)
+
+# Numbers that are a failure; a node may later overwrite them with 70, so the first one seen is what counts.
+FAILURES: Mapping[int, tuple[str, str]] = {
+    2: ("queue_expired", "The environment stayed busy until the waiting time was over. The job never ran."),
+    11: ("image_pull", "The node could not fetch the algorithm's image."),
+    13: ("image_build", "The node could not build the algorithm's image."),
+    14: ("image_pull", "The node refused the algorithm's image."),
+    21: ("volumes", "The node could not create storage for the job."),
+    22: ("container", "The node could not create the container."),
+    31: ("data_provisioning", "The node could not fetch a dataset. The configuration log says which."),
+    32: ("algorithm_provisioning", "The node could not fetch the algorithm. The configuration log says why."),
+    33: ("upload", "The node could not hand the data to the container."),
+    41: ("algorithm", "The node could not run the algorithm."),
+    42: ("disk_quota", "The job wrote more than its share of the disk."),
+    61: ("publish", "The node could not collect the results."),
+    62: ("publish", "The node could not store the results."),
+}
+
+
+def phase_of(status: int) -> str | None:
+    """Name the phase of a status number, or None for a number that no recording and no enum knows."""
+    return next((phase.key for phase in PHASES if status in phase.numbers), None)
+
+
+def failure_number(report: JobReport) -> int | None:
+    """Give the report's status number when it is a failure; callers keep the first one they see."""
+    return report.status if report.status in FAILURES else None
+
+
+State = Literal["running", "succeeded", "failed", "cancelled", "unknown"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a job stands.
+
+    reason: a short code, empty while it runs and when it succeeded.
+    sentence: for people.
+    """
+
+    state: State
+    reason: str
+    sentence: str
+
+
+def verdict(report: JobReport, *, first_failure: int | None = None) -> Verdict:
+    """Judge a report.
+
+    first_failure: the first failure number that the caller ever saw for this job, since nodes overwrite it.
+    Success, exit 1, out of memory, time-out and stop all end in 71, then 70.
+    Source: recordings 12, 13, 14, 22, 23 and 24.
+    """
+    if not report.ended:
+        return Verdict(state="running", reason="", sentence=report.status_text or "The job runs.")
+    number = first_failure if first_failure in FAILURES else failure_number(report)
+    if number is not None:
+        reason, sentence = FAILURES[number]
+        return Verdict(state="failed", reason=reason, sentence=sentence)
+    if report.stop_requested:
+        return Verdict(state="cancelled", reason="stopped", sentence="The job was stopped on request.")
+    if report.oom_killed:
+        return Verdict(
+            state="failed", reason="oom", sentence="The algorithm needed more memory than the job had."
+        )
+    code = report.exit_code
+    if code is None:
+        return Verdict(
+            state="unknown",
+            reason="exit_unknown",
+            sentence="The job ended, but the node does not say how. Its logs may tell.",
+        )
+    if code == 0:
+        return Verdict(state="succeeded", reason="", sentence="The algorithm ended without an error.")
+    if code in (137, 143) and _ran_out_of_time(report):
+        return Verdict(
+            state="failed",
+            reason="time_limit",
+            sentence=f"The job was still running after its {report.max_duration_s} s; the node ended it.",
+        )
+    return Verdict(state="failed", reason="exit_code", sentence=f"The algorithm ended with exit code {code}.")
+
+
+def _ran_out_of_time(report: JobReport) -> bool:
+    if not report.max_duration_s or report.algo_started_at is None or report.algo_stopped_at is None:
+        return False
+    return report.algo_stopped_at - report.algo_started_at >= report.max_duration_s
+
+
+@dataclass(frozen=True)
+class NodeIdentity:
+    """What a compute service says it is."""
+
+    software: str
+    version: str
+    address: Address
+    chain_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LogPiece:
+    """Some bytes of a live log. stream: 1 is what the algorithm printed, 2 what it printed as errors."""
+
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a dialect can do at all."""
+
+    live_logs: bool
+    exit_codes: bool
+    queue: bool
+    free_jobs: bool
+    tokens: bool
+
+
+class ComputeBackend(Protocol):
+    """A compute service, whatever its dialect. Every method may raise OceanError."""
+
+    capabilities: Capabilities
+
+    def identify(self) -> NodeIdentity:
+        """Ask the service what it is."""
+
+    def nonce(self, *, address: Address) -> int:
+        """Ask for the last nonce that the service took from the address."""
+
+    def environments(self) -> Parsed[Environment]:
+        """List the places where jobs may run."""
+
+    def start_free(self, *, request: StartRequest, proof: "Proof") -> JobReport:
+        """Start a free job. Not idempotent: look for the tag before repeating."""
+
+    def jobs_of(self, *, owner: Address) -> Parsed[JobReport]:
+        """List every job that the service still keeps for the owner."""
+
+    def job(self, *, job_id: str) -> JobReport:
+        """Ask for one job by its long id."""
+
+    def stop(self, *, job_id: str, proof: "Proof") -> JobReport:
+        """Ask the service to stop a job; it ends some seconds later."""
+
+    def open_result(
+        self, *, job_id: str, entry: ResultEntry, proof: "Proof", max_bytes: int, total_s: float
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Stream one result file."""
+
+    def stream_log(
+        self, *, job_id: str, proof: "Proof", max_bytes: int, total_s: float
+    ) -> AbstractContextManager[Iterator[LogPiece]]:
+        """Follow the log of a running container from its first line."""
+
+    def create_token(self, *, proof: "Signed", valid_until_ms: int | None) -> str:
+        """Get a token that stands in for signatures."""
+
+    def invalidate_token(self, *, proof: "Signed", token: str) -> None:
+        """Give a token back."""
+
+    def get_ddo(self, *, did: str) -> dict[str, Any]:
+        """Fetch the DDO of an asset, raw."""

@@ -1,0 +1,137 @@
+"""What a node's refusals mean. It says them in words; the status numbers that come with them say little."""
+
+import re
+
+from jobs.ocean.answers import Reply
+from jobs.ocean.errors import OceanError, Rejected
+
+# Words, code, may it pass by itself, sentence. Groups of a pattern fill the sentence; nothing else of what a
+# node says is ever quoted, as it may repeat a signature or a token.
+# Source: recordings 15, 17, 18, 24, 30 and 33.
+_SAYINGS: tuple[tuple[re.Pattern[str], str, bool, str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), code, retryable, sentence)
+    for pattern, code, retryable, sentence in (
+        (
+            r"^Not enough available (\w{1,40})",
+            "busy",
+            True,
+            "The environment is busy: no {0} is free now. Try again later, or let the job wait in the queue.",
+        ),
+        (
+            r"Not enough (\w{1,40}) resources\. Requested ([\d.e+]{1,40}), but max is ([\d.e+]{1,40})",
+            "too_many_resources",
+            False,
+            "The environment gives a job at most {2} of {0}; {1} was asked for.",
+        ),
+        (
+            r"^nonce: \S{1,40} is not a valid nonce",
+            "nonce",
+            True,
+            "The node has seen a newer request of this wallet, so it did not take this one.",
+        ),
+        (
+            r"signature mismatch|^Invalid authentication",
+            "signature",
+            False,
+            "The node does not accept the wallet's signature.",
+        ),
+        (
+            r"^Invalid token",
+            "token",
+            False,
+            "The node does not accept the token any more. Give the wallet a new one.",
+        ),
+        (
+            r"^Invalid C2D Environment",
+            "unknown_environment",
+            False,
+            "The node does not know this environment. Refresh its environments and choose again.",
+        ),
+        (
+            r"^Cannot find image (\S{1,200}) for (\S{1,40})\.",
+            "image",
+            False,
+            "The node finds no image {0} for {1}. The algorithm's publisher has to correct it.",
+        ),
+        (
+            r"^Unable to extract docker image",
+            "image",
+            False,
+            "The node finds no container image in the request for this algorithm.",
+        ),
+        (
+            r"^Metadata size is too large",
+            "metadata_too_large",
+            False,
+            "The node finds the note that goes with the job too long.",
+        ),
+        (
+            r"^DDO (?:(did:\w{2,3}:[0-9a-f]{64}) )?not found",
+            "unknown_asset",
+            False,
+            "The node does not know the asset {0}. Check the DID, or ask a node that serves it.",
+        ),
+        (
+            r"^Cannot find service \S{1,300} in DDO (did:\w{2,3}:[0-9a-f]{64})",
+            "unknown_service",
+            False,
+            "The asset {0} has no such service any more. Refresh the asset and choose again.",
+        ),
+        (
+            r"^Cannot find job with id",
+            "unknown_job",
+            False,
+            "The node does not know this job, or keeps it no longer.",
+        ),
+        (
+            r"is not authorized to get results",
+            "not_authorized",
+            False,
+            "The node gives the results of this job to somebody else only.",
+        ),
+        (
+            r"^Job not found or not running",
+            "not_running",
+            True,
+            "The algorithm is not running now, so there is no live log.",
+        ),
+    )
+)
+
+
+def explain(reply: Reply) -> OceanError | None:
+    """Explain a node's refusal by its words; None leaves it to the status number."""
+    for pattern, code, retryable, sentence in _SAYINGS:
+        match = pattern.search(reply.text)
+        if match is not None:
+            said = sentence.format(*(group or "" for group in match.groups()))
+            return Rejected(f"{reply.host}: {said}", code=code, retryable=retryable)
+    if reply.status == 403:
+        return Rejected(f"{reply.host} does not admit this wallet.", code="not_authorized")
+    return None
+
+
+def explain_job(reply: Reply) -> OceanError | None:
+    """Explain a refusal about a job. A node that does not know its engine speaks of environments.
+
+    Source: recording 18, exchange 14.
+    """
+    error = explain(reply)
+    if error is not None and error.code == "unknown_environment":
+        return Rejected(f"{reply.host}: The node does not know this job.", code="unknown_job")
+    return error
+
+
+def explain_stop(reply: Reply) -> OceanError | None:
+    """Explain why a job was not stopped. Nodes do not say whether signature, nonce or job was wrong.
+
+    Source: recording 18, exchanges 31 to 35.
+    """
+    if reply.status == 500:
+        return Rejected(
+            f"{reply.host} did not stop the job and does not say why. Look at the job before trying again.",
+            code="server_error",
+            retryable=True,
+            maybe_happened=True,
+        )
+    return explain(reply)

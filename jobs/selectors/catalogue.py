@@ -1,0 +1,258 @@
+"""What the team's catalogue holds, for its pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core.paginator import Paginator
+from django.db.models import Q
+
+from jobs.access import Action, Actor
+from jobs.errors import Missing
+from jobs.models import Asset, Node
+
+PAGE_SIZE = 50
+
+
+@dataclass(frozen=True)
+class AssetRow:
+    """One line of the list. served: whether a node of the portal serves it; always true of an algorithm."""
+
+    id: int
+    kind: str
+    name: str
+    author: str
+    did: str
+    tags: tuple[str, ...]
+    node: str
+    served: bool
+    fetched_at: datetime
+
+
+@dataclass(frozen=True)
+class AssetList:
+    """One page of the catalogue. total: how many fit the search; datasets, algorithms: how many there are."""
+
+    rows: tuple[AssetRow, ...]
+    total: int
+    datasets: int
+    algorithms: int
+    page: int
+    pages: int
+
+    @property
+    def empty(self) -> bool:
+        """Whether the team has nothing in its catalogue."""
+        return not self.datasets + self.algorithms
+
+    @property
+    def previous_page(self) -> int:
+        """The number of the page before this one."""
+        return self.page - 1
+
+    @property
+    def next_page(self) -> int:
+        """The number of the page after this one."""
+        return self.page + 1
+
+
+@dataclass(frozen=True)
+class ServiceRow:
+    """A service of an asset. node: the portal's name for its endpoint, "" if it has none."""
+
+    id: str
+    name: str
+    type: str
+    timeout_s: int
+    endpoint: str
+    node: str
+    trusts_all: bool
+    trusted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A value that an algorithm's publisher lets people choose. options: (value, label) pairs of a select."""
+
+    name: str
+    label: str
+    type: str
+    required: bool
+    default: str
+    description: str
+    options: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class AssetDetail:
+    """Everything a page says of an asset. raw: its DDO as indented JSON text."""
+
+    id: int
+    kind: str
+    name: str
+    description: str
+    author: str
+    licence: str
+    tags: tuple[str, ...]
+    did: str
+    chain_id: int
+    network: str
+    node: str
+    services: tuple[ServiceRow, ...]
+    image: str
+    entrypoint: str
+    checksum: str
+    parameters: tuple[Parameter, ...]
+    raw: str
+    fetched_at: datetime
+    added_by: str
+    may_edit: bool
+    may_launch: bool
+
+
+def assets(*, team_id: int, kind: str = "", q: str = "", page: str = "1") -> AssetList:
+    """List the team's catalogue by name.
+
+    kind: "dataset", "algorithm" or "" for both; q: words to find, or a DID; page: the nearest that exists.
+    """
+    mine = Asset.objects.filter(team_id=team_id)
+    datasets = mine.filter(kind=Asset.Kind.DATASET).count()
+    algorithms = mine.filter(kind=Asset.Kind.ALGORITHM).count()
+    found = mine.filter(kind=kind) if kind in Asset.Kind.values else mine
+    for word in q.split()[:8]:
+        found = found.filter(
+            Q(name__icontains=word)
+            | Q(author__icontains=word)
+            | Q(description__icontains=word)
+            | Q(did__iexact=word)
+        )
+    listed = found.order_by("name", "pk").only(
+        "kind", "name", "author", "did", "tags", "services", "fetched_at", "node__name"
+    )
+    shown = Paginator(listed.select_related("node"), PAGE_SIZE).get_page(page)
+    nodes = nodes_by_endpoint()
+    return AssetList(
+        rows=tuple(
+            AssetRow(
+                id=asset.pk,
+                kind=asset.kind,
+                name=asset.name,
+                author=asset.author,
+                did=asset.did,
+                tags=tuple(str(tag) for tag in asset.tags[:4]),
+                node=asset.node.name,
+                served=asset.kind == Asset.Kind.ALGORITHM
+                or any(normal_endpoint(s["endpoint"]) in nodes for s in asset.services_of_type("compute")),
+                fetched_at=asset.fetched_at,
+            )
+            for asset in shown
+        ),
+        total=shown.paginator.count,
+        datasets=datasets,
+        algorithms=algorithms,
+        page=shown.number,
+        pages=shown.paginator.num_pages,
+    )
+
+
+def asset(*, actor: Actor, asset_id: int) -> AssetDetail:
+    """Return what is known of one asset of the team.
+
+    Raises:
+        Missing: the team has no such asset.
+    """
+    row = (
+        Asset.objects.filter(team_id=actor.team_id, pk=asset_id)
+        .select_related("node__network", "added_by")
+        .first()
+    )
+    if row is None:
+        raise Missing("There is no such dataset or algorithm in this team's catalogue.")
+    nodes = nodes_by_endpoint()
+    container = row.container or {}
+    network = row.node.network
+    return AssetDetail(
+        id=row.pk,
+        kind=row.kind,
+        name=row.name,
+        description=row.description,
+        author=row.author,
+        licence=row.licence,
+        tags=tuple(str(tag) for tag in row.tags),
+        did=row.did,
+        chain_id=row.chain_id,
+        network=network.name if network.chain_id == row.chain_id else "",
+        node=row.node.name,
+        services=tuple(_service(service, nodes) for service in row.services),
+        image=":".join(part for part in (container.get("image"), container.get("tag")) if part),
+        entrypoint=container.get("entrypoint") or "",
+        checksum=container.get("checksum") or "",
+        parameters=parameters(row.consumer_parameters),
+        raw=json.dumps(row.raw, indent=2, ensure_ascii=False),
+        fetched_at=row.fetched_at,
+        added_by=str(row.added_by) if row.added_by else "",
+        may_edit=actor.may(Action.EDIT_CATALOGUE),
+        may_launch=actor.may(Action.LAUNCH),
+    )
+
+
+def parameters(stored: list[dict[str, Any]]) -> tuple[Parameter, ...]:
+    """Read an asset's consumer parameters as they are stored."""
+    return tuple(
+        Parameter(
+            name=str(one["name"]),
+            label=str(one.get("label") or one["name"]),
+            type=str(one.get("type") or "text"),
+            required=bool(one.get("required")),
+            default="" if one.get("default") is None else _text(one["default"]),
+            description=str(one.get("description") or ""),
+            options=tuple((str(value), str(label)) for value, label in one.get("options") or ()),
+        )
+        for one in stored
+    )
+
+
+def normal_endpoint(url: str) -> str:
+    """Return a URL in the form that endpoints are compared in; "" if it has no host."""
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme.lower())
+    except ValueError:
+        return ""
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+        return ""
+    return f"{parts.scheme.lower()}://{parts.hostname.lower()}:{port}{parts.path.rstrip('/')}"
+
+
+def nodes_by_endpoint() -> dict[str, Node]:
+    """Return the portal's nodes by endpoint: a DDO's endpoint is only looked up here, never called before."""
+    return {normal_endpoint(node.base_url): node for node in Node.objects.only("name", "base_url")}
+
+
+def _service(service: Mapping[str, Any], nodes: Mapping[str, Node]) -> ServiceRow:
+    node = nodes.get(normal_endpoint(str(service["endpoint"])))
+    listed = [str(entry.get("did", "")) for entry in trusted_algorithms(service)]
+    return ServiceRow(
+        id=str(service["id"]),
+        name=str(service.get("name") or ""),
+        type=str(service["type"]),
+        timeout_s=int(service.get("timeout_s") or 0),
+        endpoint=str(service["endpoint"]),
+        node=node.name if node else "",
+        trusts_all="*" in listed,
+        trusted=tuple(did for did in listed if did and did != "*"),
+    )
+
+
+def trusted_algorithms(service: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of a service's trusted list."""
+    return list((service.get("compute") or {}).get("trusted_algorithms") or ())
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,127 @@
+"""Reads the team's dashboard: what runs, what needs somebody, what came out last, and how the nodes are."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, Q, Sum
+
+from jobs.lifecycle import ACTIVE, State
+from jobs.models import Asset, Job, Node, Result, Wallet
+from jobs.selectors.jobs import JobRow, job_rows
+
+SHOWN = 6
+
+
+@dataclass(frozen=True)
+class ResultLine:
+    """An output that arrived lately."""
+
+    id: int
+    job_id: uuid.UUID
+    job_name: str
+    name: str
+    size: int | None
+    archived_at: datetime | None
+
+
+@dataclass(frozen=True)
+class NodeLine:
+    """How a node is. free_room: free jobs that would start now, as last seen; trouble "" when it answered."""
+
+    name: str
+    answered_at: datetime | None
+    trouble: str
+    environments: int
+    free_room: int
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """What the dashboard shows."""
+
+    underway: tuple[JobRow, ...]
+    attention: tuple[JobRow, ...]
+    ended: tuple[JobRow, ...]
+    results: tuple[ResultLine, ...]
+    nodes: tuple[NodeLine, ...]
+    underway_count: int
+    attention_count: int
+    succeeded_count: int
+    failed_count: int
+    has_jobs: bool
+    has_datasets: bool
+    has_algorithms: bool
+    has_wallet: bool
+
+
+def overview(*, team_id: int, now: datetime) -> Dashboard:
+    """Return the dashboard of a team; five queries, and two for each list that is not empty.
+
+    The counts are of all time; the lists are the newest few of each.
+    """
+    mine = Job.objects.filter(team_id=team_id)
+    ended = mine.exclude(state__in=ACTIVE | {State.NEEDS_ATTENTION})
+    totals = mine.aggregate(
+        all=Count("pk"),
+        underway=Count("pk", filter=Q(state__in=ACTIVE)),
+        attention=Count("pk", filter=Q(state=State.NEEDS_ATTENTION)),
+        succeeded=Count("pk", filter=Q(state=State.SUCCEEDED)),
+        failed=Count("pk", filter=Q(state=State.FAILED)),
+    )
+    kinds = set(Asset.objects.filter(team_id=team_id).values_list("kind", flat=True).distinct())
+    return Dashboard(
+        underway=job_rows(mine.filter(state__in=ACTIVE), count=SHOWN, now=now) if totals["underway"] else (),
+        attention=job_rows(mine.filter(state=State.NEEDS_ATTENTION), count=SHOWN, now=now)
+        if totals["attention"]
+        else (),
+        ended=job_rows(ended, count=SHOWN, now=now) if totals["all"] else (),
+        results=_results(team_id=team_id),
+        nodes=_nodes(),
+        underway_count=totals["underway"],
+        attention_count=totals["attention"],
+        succeeded_count=totals["succeeded"],
+        failed_count=totals["failed"],
+        has_jobs=totals["all"] > 0,
+        has_datasets=Asset.Kind.DATASET in kinds,
+        has_algorithms=Asset.Kind.ALGORITHM in kinds,
+        has_wallet=Wallet.objects.filter(team_id=team_id, disabled_at=None).exists(),
+    )
+
+
+def _results(*, team_id: int) -> tuple[ResultLine, ...]:
+    outputs = Result.objects.filter(
+        job__team_id=team_id, kind="output", status=Result.Status.ARCHIVED
+    ).exclude(path="", name__endswith=".tar")
+    newest = outputs.select_related("job").order_by("-archived_at", "-pk")[:SHOWN]
+    return tuple(
+        ResultLine(
+            id=row.pk,
+            job_id=row.job_id,
+            job_name=row.job.name,
+            name=row.path or row.name,
+            size=row.size,
+            archived_at=row.archived_at,
+        )
+        for row in newest
+    )
+
+
+def _nodes() -> tuple[NodeLine, ...]:
+    there = Q(environments__gone_at=None)
+    rows = Node.objects.annotate(
+        places=Count("environments", filter=there),
+        room=Sum("environments__free_room", filter=there & Q(environments__has_free_tier=True)),
+    ).order_by("name", "pk")
+    return tuple(
+        NodeLine(
+            name=row.name,
+            answered_at=row.answered_at,
+            trouble=row.trouble,
+            environments=row.places,
+            free_room=row.room or 0,
+        )
+        for row in rows
+    )

@@ -1,0 +1,169 @@
+"""Nodes and what they offer, as last seen, for their page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Prefetch
+
+from jobs.models import Environment, Node
+from jobs.ocean.environments import Environment as Offer
+from jobs.ocean.environments import Resource, parse_environments
+from jobs.ocean.errors import BadAnswer
+
+
+@dataclass(frozen=True)
+class ResourceRow:
+    """A resource in the node's own unit. free_max: what a free job may take, None outside the tier."""
+
+    id: str
+    total: float
+    in_use: float
+    max: float
+    free_max: float | None
+
+
+@dataclass(frozen=True)
+class FeeRow:
+    """A price as the node states it: tokens per minute for one unit of a resource."""
+
+    chain_id: str
+    token: str
+    prices: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class EnvironmentCard:
+    """One environment. Not readable: what the node said of it could not be understood."""
+
+    id: int
+    env_id: str
+    description: str
+    seen_at: datetime
+    gone_at: datetime | None
+    has_free_tier: bool
+    free_room: int
+    free_max_jobs: int = 0
+    free_running: int = 0
+    free_queued: int = 0
+    free_limit_s: int = 0
+    free_restricted: bool = False
+    limit_s: int = 0
+    max_jobs: int = 0
+    running: int = 0
+    queued: int = 0
+    storage_expiry_s: int | None = None
+    network_allowed: bool = False
+    platform: str = ""
+    resources: tuple[ResourceRow, ...] = ()
+    fees: tuple[FeeRow, ...] = ()
+    readable: bool = True
+
+
+@dataclass(frozen=True)
+class NodeCard:
+    """A node with its environments, those it still lists first."""
+
+    id: int
+    name: str
+    base_url: str
+    dialect: str
+    network: str
+    is_sandbox: bool
+    software: str
+    answered_at: datetime | None
+    asked_at: datetime | None
+    trouble: str
+    environments: tuple[EnvironmentCard, ...]
+
+
+def nodes() -> tuple[NodeCard, ...]:
+    """List the portal's nodes; nodes belong to the operators and are the same for every team."""
+    listed = Prefetch("environments", Environment.objects.order_by("-has_free_tier", "description", "pk"))
+    return tuple(
+        NodeCard(
+            id=node.pk,
+            name=node.name,
+            base_url=node.base_url,
+            dialect=node.get_dialect_display(),
+            network=node.network.name,
+            is_sandbox=node.network.is_sandbox,
+            software=f"{node.said.get('software', '')} {node.said.get('version', '')}".strip(),
+            answered_at=node.answered_at,
+            asked_at=node.asked_at,
+            trouble=node.trouble,
+            environments=tuple(
+                sorted((card(row) for row in node.environments.all()), key=lambda c: c.gone_at is not None)
+            ),
+        )
+        for node in Node.objects.select_related("network").prefetch_related(listed).order_by("name", "pk")
+    )
+
+
+def card(row: Environment) -> EnvironmentCard:
+    """Return what a page says of one environment."""
+    seen: dict[str, Any] = {
+        "id": row.pk,
+        "env_id": row.env_id,
+        "description": row.description or row.env_id[:16],
+        "seen_at": row.seen_at,
+        "gone_at": row.gone_at,
+        "has_free_tier": row.has_free_tier,
+        "free_room": row.free_room,
+    }
+    try:
+        (offer,) = parse_environments([row.raw])
+    except BadAnswer:  # stored by an older version of the portal, which read it differently
+        return EnvironmentCard(**seen, readable=False)
+    free = offer.free
+    platform = offer.platform or {}
+    return EnvironmentCard(
+        **seen,
+        free_max_jobs=free.max_jobs if free else 0,
+        free_running=free.running_jobs if free else 0,
+        free_queued=free.queued_jobs if free else 0,
+        free_limit_s=(free.max_duration_s or offer.max_duration_s) if free else 0,
+        free_restricted=bool(free and (free.allowed_addresses or free.access_lists)),
+        limit_s=offer.max_duration_s,
+        max_jobs=offer.max_jobs,
+        running=offer.running_jobs,
+        queued=offer.queued_jobs,
+        storage_expiry_s=offer.storage_expiry_s,
+        network_allowed=offer.network_allowed,
+        platform=" ".join(str(platform[key]) for key in ("os", "architecture") if platform.get(key)),
+        resources=_resources(offer),
+        fees=_fees(offer.fees),
+    )
+
+
+def _resources(offer: Offer) -> tuple[ResourceRow, ...]:
+    free: dict[str, Resource] = {r.id: r for r in offer.free.resources} if offer.free else {}
+    return tuple(
+        ResourceRow(
+            id=resource.id,
+            total=resource.total,
+            in_use=resource.in_use,
+            max=resource.max,
+            free_max=free[resource.id].max if resource.id in free else None,
+        )
+        for resource in offer.resources
+    )
+
+
+def _fees(fees: dict[str, Any]) -> tuple[FeeRow, ...]:
+    rows = []
+    for chain_id, offers in fees.items():
+        for offer in offers if isinstance(offers, list) else ():
+            if not isinstance(offer, dict):
+                continue
+            prices = [p for p in offer.get("prices") or () if isinstance(p, dict)]
+            rows.append(
+                FeeRow(
+                    chain_id=str(chain_id)[:20],
+                    token=str(offer.get("feeToken", ""))[:42],
+                    prices=tuple((str(p.get("id", ""))[:40], str(p.get("price", ""))[:40]) for p in prices),
+                )
+            )
+    return tuple(rows)

@@ -1,0 +1,93 @@
+"""Reads what surrounds every page: who is asking, their teams, and whether the worker is alive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Count, Q
+
+from jobs.access import Action, Actor
+from jobs.lifecycle import ACTIVE, State
+from jobs.models import Job, Membership, Pulse
+from jobs.models.teams import Role
+
+WORKER_SILENT_AFTER = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class TeamLink:
+    """A team to go to."""
+
+    slug: str
+    name: str
+
+
+@dataclass(frozen=True)
+class TeamFacts:
+    """The team of a page, and what the person may do in it. others: their further teams."""
+
+    id: int
+    slug: str
+    name: str
+    role: str
+    may_launch: bool
+    may_edit_catalogue: bool
+    may_manage_wallets: bool
+    others: tuple[TeamLink, ...]
+
+
+@dataclass(frozen=True)
+class Chrome:
+    """What the frame around a page shows. worker_beat_at: None if no worker ever ran."""
+
+    active_jobs: int
+    jobs_needing_attention: int
+    worker_alive: bool
+    worker_beat_at: datetime | None
+
+
+def membership(*, user_id: int, name: str, slug: str) -> tuple[Actor, TeamFacts] | None:
+    """Return who the person is in the team, and the team; None for anybody else."""
+    rows = list(
+        Membership.objects.filter(user_id=user_id).select_related("team").order_by("team__name", "team_id")
+    )
+    mine = next((row for row in rows if row.team.slug == slug), None)
+    if mine is None:
+        return None
+    actor = Actor(user_id=user_id, name=name, team_id=mine.team_id, role=Role(mine.role))
+    others = tuple(TeamLink(slug=r.team.slug, name=r.team.name) for r in rows if r is not mine)
+    facts = TeamFacts(
+        id=mine.team_id,
+        slug=slug,
+        name=mine.team.name,
+        role=mine.role,
+        may_launch=actor.may(Action.LAUNCH),
+        may_edit_catalogue=actor.may(Action.EDIT_CATALOGUE),
+        may_manage_wallets=actor.may(Action.MANAGE_WALLETS),
+        others=others,
+    )
+    return actor, facts
+
+
+def teams_of(*, user_id: int) -> tuple[TeamLink, ...]:
+    """Return the person's teams by name."""
+    rows = Membership.objects.filter(user_id=user_id).order_by("team__name", "team_id")
+    return tuple(
+        TeamLink(slug=slug, name=name) for slug, name in rows.values_list("team__slug", "team__name")
+    )
+
+
+def chrome(*, team_id: int, now: datetime) -> Chrome:
+    """Return what the frame around the team's pages shows; two queries."""
+    counts = Job.objects.filter(team_id=team_id).aggregate(
+        active=Count("pk", filter=Q(state__in=ACTIVE)),
+        attention=Count("pk", filter=Q(state=State.NEEDS_ATTENTION)),
+    )
+    beat_at = Pulse.objects.order_by("-beat_at").values_list("beat_at", flat=True).first()
+    return Chrome(
+        active_jobs=counts["active"],
+        jobs_needing_attention=counts["attention"],
+        worker_alive=beat_at is not None and now - beat_at <= WORKER_SILENT_AFTER,
+        worker_beat_at=beat_at,
+    )

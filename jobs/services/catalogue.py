@@ -1,0 +1,174 @@
+"""The team's catalogue: reads what publishers wrote about their assets, and finds assets by DID or name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from jobs.access import Action, Actor, require
+from jobs.errors import InvalidInput, Missing, PortalError
+from jobs.models import Asset, Node
+from jobs.ocean.ddo import Ddo, parse_ddo
+from jobs.ocean.errors import OceanError, Rejected
+from jobs.ocean.units import is_did
+from jobs.services.budget import OutOfBudget, Purpose
+from jobs.services.gateway import Clock, open_node
+
+CANDIDATES_MAX = 10
+LOOK_TIMEOUT_S = 10.0  # a person may be waiting
+
+
+class NodesUnreachable(PortalError):
+    """No node said that it knows the asset, and not all of them answered: unknown and unreachable are not the same."""
+
+    code = "unreachable"
+
+
+def add(*, actor: Actor, did: str, clock: Clock) -> int:
+    """Read an asset's DDO from the portal's nodes and put it into the team's catalogue; return its row's id.
+
+    Adding what is already there reads it again.
+
+    Raises:
+        NotAllowed: the role does not include it.
+        InvalidInput: no DID, or a DID that every node says it does not know, or a document that cannot be used.
+        NodesUnreachable: some node did not answer and none knows it.
+    """
+    require(actor, Action.EDIT_CATALOGUE)
+    did = did.strip()
+    if not is_did(did):
+        raise InvalidInput(
+            "A DID looks like did:op: followed by 64 characters of 0-9 and a-f.", field="did", code="malformed_did"
+        )
+    silent: list[str] = []
+    for node in Node.objects.order_by("pk"):
+        try:
+            with open_node(node=node, purpose=Purpose.ACT, clock=clock) as backend:
+                raw = backend.get_ddo(did=did)
+            ddo = parse_ddo(raw, did=did)
+        except Rejected as error:
+            if error.code == "unknown_asset":
+                continue
+            silent.append(f"{node.name}: {error.message}")
+        except (OceanError, OutOfBudget) as error:
+            silent.append(f"{node.name}: {error.message}")
+        else:
+            return _store(team_id=actor.team_id, user_id=actor.user_id, node=node, ddo=ddo, raw=raw, now=clock())
+    if silent:
+        raise NodesUnreachable(
+            "Whether this DID exists is not known, because not every node gave a usable answer. " + " ".join(silent)
+        )
+    raise InvalidInput("None of the portal's nodes knows this DID.", field="did", code="unknown_did")
+
+
+def refresh(*, actor: Actor, asset_id: int, clock: Clock) -> None:
+    """Read an asset's DDO again.
+
+    Raises:
+        NotAllowed, Missing, InvalidInput, NodesUnreachable
+    """
+    require(actor, Action.EDIT_CATALOGUE)
+    asset = Asset.objects.filter(team_id=actor.team_id, pk=asset_id).first()
+    if asset is None:
+        raise Missing("There is no such asset in this team's catalogue.")
+    add(actor=actor, did=asset.did, clock=clock)
+
+
+def find(*, team_id: int, ref: str, kind: str, field: str) -> Asset:
+    """Return the team's asset that a DID, or a name borne by only one asset, stands for.
+
+    Raises:
+        InvalidInput: unknown, ambiguous (with the candidates), or of the other kind; `field` is passed on.
+    """
+    ref = ref.strip()
+    if not ref:
+        raise InvalidInput(f"Choose {'an algorithm' if kind == Asset.Kind.ALGORITHM else 'a dataset'}.", field=field)
+    mine = Asset.objects.filter(team_id=team_id)
+    if ref.startswith("did:"):
+        if not is_did(ref):
+            raise InvalidInput(
+                f"“{ref[:80]}” is not a DID: that is did:op: followed by 64 characters of 0-9 and a-f.",
+                field=field,
+                code="malformed_did",
+            )
+        found = list(mine.filter(did=ref))
+        if not found:
+            raise InvalidInput(
+                "This DID is not in the team's catalogue. Add it there first.", field=field, code="unknown_did"
+            )
+    else:
+        same_name = list(mine.filter(name__iexact=ref).order_by("pk")[: CANDIDATES_MAX + 1])
+        found = [asset for asset in same_name if asset.kind == kind] or same_name
+        if not found:
+            near = mine.filter(kind=kind).order_by("name", "pk")
+            near = near.filter(name__icontains=ref) if near.filter(name__icontains=ref).exists() else near
+            raise InvalidInput(
+                f"The team's catalogue has no {kind} called “{ref[:80]}”.",
+                field=field,
+                code="unknown_name",
+                candidates=tuple(_candidate(a) for a in near[:CANDIDATES_MAX]),
+            )
+        if len(found) > 1:
+            raise InvalidInput(
+                f"Several {kind}s are called “{ref[:80]}”; name the one you mean by its DID.",
+                field=field,
+                code="ambiguous_name",
+                candidates=tuple(_candidate(a) for a in found[:CANDIDATES_MAX]),
+            )
+    asset = found[0]
+    if asset.kind != kind:
+        raise InvalidInput(
+            f"“{asset.name}” is {'an algorithm' if asset.kind == Asset.Kind.ALGORITHM else 'a dataset'}, not "
+            f"{'an algorithm' if kind == Asset.Kind.ALGORITHM else 'a dataset'}.",
+            field=field,
+            code="wrong_kind",
+        )
+    return asset
+
+
+def normal_endpoint(url: str) -> str:
+    """Return scheme and host of a URL in the form that endpoints are compared in; "" if it has none."""
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme.lower())
+    except ValueError:
+        return ""
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+        return ""
+    return f"{parts.scheme.lower()}://{parts.hostname.lower()}:{port}{parts.path.rstrip('/')}"
+
+
+def nodes_by_endpoint() -> dict[str, int]:
+    """Return the portal's nodes by endpoint: a DDO's endpoint is only looked up here and never called before."""
+    return {normal_endpoint(url): pk for pk, url in Node.objects.values_list("pk", "base_url")}
+
+
+def _candidate(asset: Asset) -> str:
+    return f"{asset.name} ({asset.did})"
+
+
+def _store(*, team_id: int, user_id: int | None, node: Node, ddo: Ddo, raw: dict[str, Any], now: datetime) -> int:
+    asset, _created = Asset.objects.update_or_create(
+        team_id=team_id,
+        did=ddo.did,
+        defaults={
+            "kind": ddo.kind,
+            "name": ddo.name,
+            "description": ddo.description,
+            "author": ddo.author,
+            "licence": ddo.licence,
+            "tags": list(ddo.tags),
+            "chain_id": ddo.chain_id,
+            "node": node,
+            "services": [service.model_dump(mode="json") for service in ddo.services],
+            "container": asdict(ddo.container) if ddo.container else None,
+            "consumer_parameters": [p.model_dump(mode="json") for p in ddo.consumer_parameters],
+            "raw": raw,
+            "fetched_at": now,
+        },
+    )
+    if _created and user_id is not None:
+        Asset.objects.filter(pk=asset.pk).update(added_by_id=user_id)
+    return asset.pk

@@ -1,0 +1,167 @@
+"""From rows to client objects: opens a node for a purpose, and gives each wallet its turn to sign.
+
+Nothing here may be called inside a transaction: a lock held while a far side thinks would stop every other writer.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+from django.db import connection
+from django.db.models import Q
+
+from jobs.errors import PortalError
+from jobs.models import Node, NodeToken, NonceLease, Wallet
+from jobs.ocean.compute import ComputeBackend
+from jobs.ocean.errors import Rejected
+from jobs.ocean.node import OceanNode
+from jobs.ocean.signing import Proof, Signed, Signer, Token
+from jobs.ocean.transport import Transport
+from jobs.services import vault
+from jobs.services.budget import Purpose, exhaust, spend
+
+Clock = Callable[[], datetime]
+T = TypeVar("T")
+
+TURN_S = 60  # a turn lasts until the answer's head is here; longer means that its holder died
+WAIT_FOR_TURN_S = 45
+TOKEN_MARGIN = timedelta(minutes=2)  # a token this close to its end is no longer used
+
+
+class Prover(Protocol):
+    """One of `jobs.ocean.signing.prove_…`: signs the text of one command."""
+
+    def __call__(self, signer: Signer, *, nonce: int) -> Signed:
+        """Sign with this nonce."""
+
+
+class InTransaction(Exception):
+    """A far side was about to be called inside a transaction: a bug in the caller."""
+
+
+class NoTurn(PortalError):
+    """Another process signs for this wallet at this node for longer than we want to wait."""
+
+    code = "no_turn"
+
+
+@contextmanager
+def open_node(
+    *, node: Node, purpose: Purpose, clock: Clock, total_timeout_s: float | None = None
+) -> Iterator[ComputeBackend]:
+    """Yield the client for a node; every request it makes is counted against the node's budget.
+
+    Raises:
+        InTransaction: the caller holds a transaction open.
+        OutOfBudget: (from any call on the client) the node was asked often enough.
+    """
+    _refuse_inside_transaction()
+
+    def admit() -> None:
+        spend(node=node, purpose=purpose, now=clock())
+
+    with Transport(
+        node.base_url, admit=admit, allow_private=node.allow_private, monotonic=time.monotonic, sleep=time.sleep
+    ) as transport:
+        try:
+            yield OceanNode(transport)
+        except Rejected as error:
+            if error.code == "rate_limited":
+                now = clock()
+                exhaust(node=node, until=now + timedelta(seconds=error.retry_after_s or 60), now=now)
+            raise
+
+
+def signed(
+    *,
+    backend: ComputeBackend,
+    wallet: Wallet,
+    node: Node,
+    prove: Prover,
+    clock: Clock,
+    act: Callable[[Proof], T],
+) -> T:
+    """Make one signed call: with the node's token if the wallet has one, else in turn with the next nonce.
+
+    The nonce is stored before the request leaves. A refused nonce (someone else uses the same wallet) means that nothing
+    happened: the node's counter is read once and the call repeated with a higher number.
+
+    Raises:
+        NoTurn: the wallet's turn at this node did not come.
+        OceanError: from the call.
+    """
+    token = _valid_token(wallet=wallet, node=node, now=clock())
+    if token is not None:
+        return act(Token(address=wallet.address, token=vault.token_text(token)))
+    signer = vault.signer(wallet)
+    with _turn(node=node, address=wallet.address, clock=clock) as turn:
+        try:
+            return act(prove(signer, nonce=turn.next_nonce(at_least=0)))
+        except Rejected as error:
+            if error.code != "nonce":
+                raise
+        seen = backend.nonce(address=signer.address)
+        return act(prove(signer, nonce=turn.next_nonce(at_least=seen + 1)))
+
+
+@dataclass(frozen=True)
+class _Turn:
+    lease_id: int
+    holder: str
+    clock: Clock
+
+    def next_nonce(self, *, at_least: int) -> int:
+        """Reserve the next number: larger than any before, in milliseconds (both dialects take these)."""
+        lease = NonceLease.objects.get(pk=self.lease_id)
+        now = self.clock()
+        nonce = max(lease.last_nonce + 1, int(now.timestamp() * 1000), at_least)
+        kept = NonceLease.objects.filter(pk=self.lease_id, holder=self.holder).update(
+            last_nonce=nonce, leased_until=now + timedelta(seconds=TURN_S)
+        )
+        if not kept:
+            raise NoTurn("The turn to sign for this wallet was lost to another process.")
+        return nonce
+
+
+@contextmanager
+def _turn(*, node: Node, address: str, clock: Clock) -> Iterator[_Turn]:
+    lease, _created = NonceLease.objects.get_or_create(node=node, address=address)
+    holder = str(uuid.uuid4())
+    give_up_at = time.monotonic() + WAIT_FOR_TURN_S
+    while True:
+        now = clock()
+        free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+        if (
+            NonceLease.objects.filter(pk=lease.pk)
+            .filter(free)
+            .update(holder=holder, leased_until=now + timedelta(seconds=TURN_S))
+        ):
+            break
+        if time.monotonic() >= give_up_at:
+            raise NoTurn(f"Another process is signing for this wallet at {node.name}; try again in a minute.")
+        time.sleep(0.05)
+    try:
+        yield _Turn(lease_id=lease.pk, holder=holder, clock=clock)
+    finally:
+        NonceLease.objects.filter(pk=lease.pk, holder=holder).update(holder="", leased_until=None)
+
+
+def _valid_token(*, wallet: Wallet, node: Node, now: datetime) -> NodeToken | None:
+    return (
+        NodeToken.objects.select_related("wallet")
+        .filter(wallet=wallet, node=node, expires_at__gt=now + TOKEN_MARGIN)
+        .first()
+    )
+
+
+def _refuse_inside_transaction() -> None:
+    # Django marks the transactions that a TestCase wraps around a test: those are not the caller's.
+    blocks: list[Any] = getattr(connection, "atomic_blocks", [])
+    if any(not getattr(block, "_from_testcase", False) for block in blocks):
+        raise InTransaction("a far side must not be called inside a transaction")

@@ -1,0 +1,191 @@
+"""Refreshes what is known of running jobs: one request per wallet and node brings all their jobs.
+
+Jobs that somebody watches are asked about every 3 s as long as the node's budget lasts, the others every 30 s.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Q
+
+from jobs import queue
+from jobs.lifecycle import ACTIVE, State
+from jobs.models import Job, JobEvent, Node, Wallet
+from jobs.ocean.compute import JobReport, failure_number, phase_of, same_job, verdict
+from jobs.ocean.errors import OceanError
+from jobs.ocean.units import Address
+from jobs.services.budget import OutOfBudget, Purpose
+from jobs.services.gateway import Clock, open_node
+
+WATCHED_EVERY = timedelta(seconds=3)
+UNWATCHED_EVERY = timedelta(seconds=30)
+WATCH_FOR = timedelta(seconds=20)  # how long one look at a page counts as watching
+WATCH_AT_MOST_EVERY = timedelta(seconds=10)
+TROUBLE_PAUSE_MAX = timedelta(minutes=5)
+FORGOTTEN_AFTER = 3  # answers without the job in them, before it is believed that the node forgot it
+
+
+def watch(*, job_id: uuid.UUID, now: datetime) -> bool:
+    """Note that somebody looks at a job; return whether a row was written (at most every 10 s)."""
+    newly = Job.objects.filter(pk=job_id, state__in=ACTIVE).filter(
+        Q(watched_until__isnull=True) | Q(watched_until__lt=now + WATCH_FOR - WATCH_AT_MOST_EVERY)
+    )
+    seen = newly.update(watched_until=now + WATCH_FOR)
+    if seen:
+        # What would have been asked in half a minute is now asked at the next beat; what is in trouble keeps its pause.
+        Job.objects.filter(
+            pk=job_id, state=State.RUNNING, trouble_count=0, next_check_at__gt=now + WATCHED_EVERY
+        ).update(next_check_at=now)
+    return bool(seen)
+
+
+def check_now(*, job_ids: Collection[uuid.UUID], now: datetime) -> int:
+    """Have the worker look at these jobs at its next beat; return how many are active."""
+    return Job.objects.filter(pk__in=job_ids, state__in=ACTIVE).update(next_check_at=now)
+
+
+def refresh(*, node_id: int, wallet_id: int, clock: Clock) -> None:
+    """Ask a node for all jobs of a wallet, and write down what it says of ours.
+
+    Safe to run twice, late or never: every write repeats what it expects.
+    """
+    node, wallet = Node.objects.get(pk=node_id), Wallet.objects.get(pk=wallet_id)
+    running = Job.objects.filter(node=node, wallet=wallet, state=State.RUNNING)
+    asked_at = clock()
+    watched = running.filter(watched_until__gt=asked_at).exists()
+    if not running.exists():
+        return
+    purpose = Purpose.WATCH if watched else Purpose.BACKGROUND
+    try:
+        with open_node(node=node, purpose=purpose, clock=clock) as backend:
+            reports = backend.jobs_of(owner=Address(wallet.address))
+    except OutOfBudget as error:
+        running.update(next_check_at=error.available_at)
+        return
+    except OceanError as error:
+        _note_trouble(running=running, message=error.message, now=asked_at)
+        return
+    Node.objects.filter(pk=node_id).update(answered_at=asked_at)
+    for job in running:
+        report = next((r for r in reports if same_job(job.node_job_id, r.long_id)), None)
+        if report is not None:
+            apply_report(job=job, report=report, asked_at=asked_at)
+        elif not reports.skipped:  # an entry that could not be read may be this job's
+            _missing(job=job, now=asked_at)
+
+
+def apply_report(*, job: Job, report: JobReport, asked_at: datetime) -> None:
+    """Write down what a node says of a job: its status, the first failure, and at the end the verdict.
+
+    The verdict is known here, before anything is collected, and does not change afterwards.
+    """
+    fresh: dict[str, Any] = {
+        "report": report.model_dump(mode="json", exclude={"raw", "metadata"}),
+        "report_at": asked_at,
+        "first_failure": job.first_failure if job.first_failure is not None else failure_number(report),
+        "exit_code": report.exit_code,
+        "algorithm_started_at": moment(report.algo_started_at),
+        "algorithm_stopped_at": moment(report.algo_stopped_at),
+        "trouble": "",
+        "trouble_count": 0,
+        "missing_count": 0,
+        "next_check_at": asked_at + (WATCHED_EVERY if _is_watched(job, asked_at) else UNWATCHED_EVERY),
+    }
+    # An answer that was asked for earlier must not overwrite a later one.
+    older = Q(report_at__isnull=True) | Q(report_at__lt=asked_at)
+    mine = Job.objects.filter(pk=job.pk, state=State.RUNNING).filter(older)
+    if report.status == job.node_status:
+        quiet = mine.update(**fresh, **({"version": F("version") + 1} if job.trouble else {}))
+        changed = bool(quiet)
+    else:
+        with transaction.atomic():
+            changed = bool(
+                mine.update(
+                    **fresh,
+                    node_status=report.status,
+                    node_status_text=report.status_text[:200],
+                    node_status_at=asked_at,
+                    version=F("version") + 1,
+                )
+            )
+            if changed:
+                JobEvent.objects.create(
+                    job=job,
+                    at=asked_at,
+                    kind=JobEvent.Kind.NODE_STATUS,
+                    message=report.status_text.strip(),
+                    data={"status": report.status, "phase": phase_of(report.status)},
+                )
+    if changed and report.ended:
+        _end(job=job, report=report, first_failure=fresh["first_failure"], now=asked_at)
+    elif changed and phase_of(report.status) == "running" and _is_watched(job, asked_at):
+        queue.enqueue(queue.Task.FOLLOW, job.pk)
+
+
+def moment(epoch_s: float | None) -> datetime | None:
+    """Turn seconds since the epoch into a time, None for what did not happen."""
+    return None if epoch_s is None else datetime.fromtimestamp(epoch_s, tz=UTC)
+
+
+def _end(*, job: Job, report: JobReport, first_failure: int | None, now: datetime) -> None:
+    judged = verdict(report, first_failure=first_failure)
+    keeps_s = job.environment.raw.get("storageExpiry")
+    finished_at = moment(report.finished_at) or now
+    with transaction.atomic():
+        won = Job.objects.move(
+            job_id=job.pk,
+            before=State.RUNNING,
+            after=State.COLLECTING,
+            now=now,
+            reason=judged.reason,
+            message=judged.sentence[:500],
+            # A node that does not say how a job ended leaves it to the logs: told as ended, with these words.
+            outcome="succeeded" if judged.state == "unknown" else judged.state,
+            finished_at=finished_at,
+            node_expires_at=finished_at + timedelta(seconds=keeps_s) if isinstance(keeps_s, int) else None,
+            next_check_at=now,
+            data={"exit_code": report.exit_code, "status": report.status},
+        )
+        if won:
+            queue.enqueue(queue.Task.COLLECT, job.pk)
+
+
+def _missing(*, job: Job, now: datetime) -> None:
+    misses = job.missing_count + 1
+    if misses < FORGOTTEN_AFTER:
+        Job.objects.filter(pk=job.pk, state=State.RUNNING).update(
+            trouble="The node's last answer did not contain this job.",
+            missing_count=misses,
+            version=F("version") + 1,
+            next_check_at=now + WATCHED_EVERY,
+        )
+        return
+    Job.objects.move(
+        job_id=job.pk,
+        before=State.RUNNING,
+        after=State.NEEDS_ATTENTION,
+        now=now,
+        reason="node_forgot",
+        message="The node no longer knows this job. It may have deleted it, or lost it in a restart: look again later, or "
+        "end the job here and run it again.",
+    )
+
+
+def _note_trouble(*, running: Any, message: str, now: datetime) -> None:
+    for job in running:
+        count = job.trouble_count + 1
+        pause = min(UNWATCHED_EVERY * 2 ** min(count - 1, 6), TROUBLE_PAUSE_MAX)
+        if _is_watched(job, now):
+            pause = min(pause, UNWATCHED_EVERY)
+        Job.objects.filter(pk=job.pk, state=State.RUNNING).update(
+            trouble=message[:500], trouble_count=count, next_check_at=now + pause, version=F("version") + 1
+        )
+
+
+def _is_watched(job: Job, now: datetime) -> bool:
+    return job.watched_until is not None and job.watched_until > now

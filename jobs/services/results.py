@@ -1,0 +1,311 @@
+"""Fetches what jobs leave, keeps it, and hands it out.
+
+A node deletes a job's files and its row when its storage time is over; what is archived here stays. Each file is written
+under a name that follows from its job and place, so that fetching again after a crash replaces it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import PurePosixPath
+from typing import IO, Any
+
+from django.conf import settings
+from django.core.files import File
+from django.core.files.storage import default_storage
+
+
+from jobs.access import Action, Actor, require
+from jobs.errors import Missing, PortalError
+from jobs.lifecycle import TERMINAL, State
+from jobs.models import Job, JobEvent, LogChunk, Result
+from jobs.models.jobs import OUTCOMES
+from jobs.ocean.compute import ComputeBackend, ResultEntry
+from jobs.ocean.errors import OceanError
+from jobs.ocean.signing import Proof, prove_result
+from jobs.services.budget import OutOfBudget, Purpose
+from jobs.services.gateway import Clock, NoTurn, open_node, signed
+from jobs.services.unpacking import LeftOut, Member, unpack
+from jobs.services.vault import VaultLocked
+
+LEASE = timedelta(seconds=120)
+RENEW_EVERY_BYTES = 64 * 2**20
+DOWNLOAD_MAX_S = 2.5 * 3600  # below the queue's limit for this task
+TRIES_WHILE_COLLECTING = 4  # then the job ends with what is here, and the rest is tried again until the node's expiry
+RETRY = timedelta(seconds=15)
+RETRY_LATE = timedelta(minutes=10)
+KEEP_TRYING = timedelta(days=7)  # where a node does not say how long it keeps results
+IN_MEMORY_MAX = 4 * 2**20
+_BLOCK = 256 * 1024
+ALGORITHM_LOG = "algorithmLog"
+OUTPUT = "output"
+
+
+class TooLarge(PortalError):
+    """A result is larger than the portal keeps."""
+
+    code = "too_large"
+
+
+class LeaseLost(Exception):
+    """Somebody else collects this job now: write nothing more."""
+
+
+@dataclass(frozen=True)
+class OpenedResult:
+    """A result to be sent to a person. stream: binary, to be closed by whoever sends it; size in bytes."""
+
+    name: str
+    size: int
+    sha256: str
+    content_type: str
+    stream: IO[bytes]
+
+
+def collect(*, job_id: uuid.UUID, clock: Clock) -> None:
+    """Fetch every result of an ended job that is not here yet; when all were tried, end the job with its verdict.
+
+    Safe to run twice, late, or never. A result that cannot be fetched keeps the reason in its row and is tried again
+    until the node's expiry; it never turns a success into a failure.
+    """
+    holder = str(uuid.uuid4())
+    now = clock()
+    if not Job.objects.claim(job_id=job_id, holder=holder, now=now, until=now + LEASE):
+        return
+    try:
+        job = Job.objects.select_related("wallet", "node").get(pk=job_id)
+        if job.state == State.COLLECTING or job.state in TERMINAL:
+            _collect(job=job, holder=holder, clock=clock)
+    except LeaseLost:
+        return
+    finally:
+        Job.objects.release(job_id=job_id, holder=holder)
+
+
+def open_result(*, actor: Actor, job_id: uuid.UUID, result_id: int, now: datetime) -> OpenedResult:
+    """Open an archived result to be sent, and note who fetched it.
+
+    Raises:
+        NotAllowed, Missing
+    """
+    result = _archived(actor=actor, job_id=job_id, result_id=result_id)
+    stream = default_storage.open(result.file.name, "rb")
+    JobEvent.objects.create(
+        job_id=job_id,
+        at=now,
+        kind=JobEvent.Kind.DOWNLOADED,
+        message=f"{actor.name} fetched {result}."[:500],
+        actor_id=actor.user_id,
+        data={"result_id": result.pk},
+    )
+    name = PurePosixPath(result.path or result.name).name
+    return OpenedResult(
+        name=name,
+        size=result.size or 0,
+        sha256=result.sha256,
+        content_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
+        stream=stream,
+    )
+
+
+def peek(*, actor: Actor, job_id: uuid.UUID, result_id: int, max_bytes: int, from_end: bool = False) -> bytes:
+    """Return the first (or last) bytes of an archived result, for a preview.
+
+    Raises:
+        NotAllowed, Missing
+    """
+    result = _archived(actor=actor, job_id=job_id, result_id=result_id)
+    with default_storage.open(result.file.name, "rb") as stream:
+        if from_end and (result.size or 0) > max_bytes:
+            stream.seek((result.size or 0) - max_bytes)
+        return bytes(stream.read(max_bytes))
+
+
+def _archived(*, actor: Actor, job_id: uuid.UUID, result_id: int) -> Result:
+    require(actor, Action.SEE)
+    result = Result.objects.filter(
+        pk=result_id, job_id=job_id, job__team_id=actor.team_id, status=Result.Status.ARCHIVED
+    ).first()
+    if result is None or not default_storage.exists(result.file.name):
+        raise Missing("This result is not in the portal's archive.")
+    return result
+
+
+def _collect(*, job: Job, holder: str, clock: Clock) -> None:
+    entries = [ResultEntry.model_validate(entry) for entry in (job.report or {}).get("results", [])]
+    for entry in entries:
+        Result.objects.get_or_create(job=job, index=entry.index, path="", defaults={"name": entry.name, "kind": entry.kind})
+    by_index = {entry.index: entry for entry in entries}
+    missing = Result.objects.filter(job=job, path="").exclude(status=Result.Status.ARCHIVED).order_by("index")
+    wait_until: datetime | None = None
+    with open_node(node=job.node, purpose=Purpose.ACT, clock=clock) as backend:
+        for result in missing:
+            entry = by_index.get(result.index)
+            if entry is None:
+                continue
+            try:
+                _fetch(job=job, result=result, entry=entry, backend=backend, holder=holder, clock=clock)
+            except OutOfBudget as error:
+                wait_until = error.available_at
+                break
+            except (OceanError, NoTurn, VaultLocked, TooLarge) as error:
+                _failed(job=job, result=result, error=error, now=clock())
+    for archive in Result.objects.filter(job=job, kind=OUTPUT, path="", status=Result.Status.ARCHIVED):
+        if archive.unpacked_at is None:
+            _unpack(job=job, archive=archive, holder=holder, clock=clock)
+    _finish(job=job, holder=holder, now=clock(), wait_until=wait_until)
+
+
+def _fetch(
+    *, job: Job, result: Result, entry: ResultEntry, backend: ComputeBackend, holder: str, clock: Clock
+) -> None:
+    limit = settings.MAX_RESULT_BYTES
+    if entry.size is not None and entry.size > limit:
+        raise TooLarge(f"{entry.name} has {entry.size} bytes; this portal keeps results of up to {limit} bytes.")
+    with ExitStack() as stack:
+
+        def open_it(proof: Proof) -> Iterator[bytes]:
+            # Inside the wallet's turn until the head of the answer is here; the body is read after it.
+            return stack.enter_context(
+                backend.open_result(
+                    job_id=job.node_job_id, entry=entry, proof=proof, max_bytes=limit, total_s=DOWNLOAD_MAX_S
+                )
+            )
+
+        blocks = signed(
+            backend=backend, wallet=job.wallet, node=job.node, prove=prove_result, clock=clock, act=open_it
+        )
+        _archive(job=job, result=result, blocks=blocks, alive=_renewer(job=job, holder=holder, clock=clock), now=clock)
+    if result.kind == ALGORITHM_LOG:
+        LogChunk.objects.filter(job=job).delete()
+
+
+def _archive(
+    *, job: Job, result: Result, blocks: Iterator[bytes], alive: Callable[[int], None], now: Clock
+) -> None:
+    """Write a stream into storage with its hash, then say so in the row: a crash in between is repaired by repeating."""
+    digest = hashlib.sha256()
+    size = 0
+    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_MAX) as buffer:
+        for block in blocks:
+            digest.update(block)
+            size += len(block)
+            buffer.write(block)
+            alive(size)
+        buffer.seek(0)
+        name = _storage_name(job=job, result=result)
+        if default_storage.exists(name):
+            default_storage.delete(name)
+        alive(-1)
+        stored = default_storage.save(name, File(buffer))
+    alive(-1)
+    Result.objects.filter(pk=result.pk).update(
+        status=Result.Status.ARCHIVED,
+        file=stored,
+        size=size,
+        sha256=digest.hexdigest(),
+        trouble="",
+        next_try_at=None,
+        archived_at=now(),
+    )
+
+
+def _unpack(*, job: Job, archive: Result, holder: str, clock: Clock) -> None:
+    """Let the files of an outputs archive stand as results of their own."""
+    alive = _renewer(job=job, holder=holder, clock=clock)
+    left_out: list[LeftOut] = []
+    with default_storage.open(archive.file.name, "rb") as stream:
+        for item in unpack(
+            stream, max_files=settings.MAX_ARCHIVE_FILES, max_bytes=settings.MAX_RESULT_BYTES
+        ):
+            if isinstance(item, LeftOut):
+                left_out.append(item)
+                continue
+            result, _created = Result.objects.get_or_create(
+                job=job,
+                index=archive.index,
+                path=item.path,
+                defaults={"name": PurePosixPath(item.path).name, "kind": OUTPUT},
+            )
+            if result.status != Result.Status.ARCHIVED:
+                _archive(job=job, result=result, blocks=_blocks(item), alive=alive, now=clock)
+    said = "; ".join(f"{x.name} {x.why}" for x in left_out[:5])
+    more = f"; and {len(left_out) - 5} more" if len(left_out) > 5 else ""
+    Result.objects.filter(pk=archive.pk).update(unpacked_at=clock(), trouble=(f"Left out: {said}{more}." if said else "")[:500])
+
+
+def _blocks(member: Member) -> Iterator[bytes]:
+    while block := member.content.read(_BLOCK):
+        yield block
+
+
+def _failed(*, job: Job, result: Result, error: Any, now: datetime) -> None:
+    attempts = result.attempts + 1
+    expires_at = job.node_expires_at or ((job.finished_at or now) + KEEP_TRYING)
+    pause = RETRY if attempts < TRIES_WHILE_COLLECTING else RETRY_LATE
+    hopeless = isinstance(error, TooLarge) or now + pause >= expires_at
+    Result.objects.filter(pk=result.pk).update(
+        status=Result.Status.FAILED,
+        trouble=error.message[:500],
+        attempts=attempts,
+        next_try_at=None if hopeless else now + pause,
+    )
+
+
+def _finish(*, job: Job, holder: str, now: datetime, wait_until: datetime | None) -> None:
+    """End the job once every result is here or was tried often enough; before that, say when to go on."""
+    if job.state != State.COLLECTING:
+        return
+    open_ones = Result.objects.filter(job=job, path="").exclude(status=Result.Status.ARCHIVED)
+    unfinished = [r for r in open_ones if r.next_try_at and r.attempts < TRIES_WHILE_COLLECTING]
+    if wait_until is not None or unfinished:
+        at = wait_until or min(r.next_try_at for r in unfinished if r.next_try_at)
+        trouble = unfinished[0].trouble if unfinished else ""
+        Job.objects.filter(pk=job.pk, state=State.COLLECTING, lease_holder=holder).update(
+            next_check_at=at, trouble=trouble, collect_attempts=job.collect_attempts + 1, version=job.version + 1
+        )
+        return
+    lost = open_ones.count()
+    note = f" {lost} of its results could not be fetched yet." if lost else ""
+    Job.objects.move(
+        job_id=job.pk,
+        before=State.COLLECTING,
+        after=OUTCOMES[job.outcome],
+        now=now,
+        holder=holder,
+        reason=job.reason,
+        message=(job.message + note)[:500],
+        ended_at=now,
+        trouble="",
+        next_check_at=None,
+        data={"results": Result.objects.filter(job=job, status=Result.Status.ARCHIVED).count()},
+    )
+
+
+def _renewer(*, job: Job, holder: str, clock: Clock) -> Callable[[int], None]:
+    """Return a function that keeps the lease during a long download; -1 asks at once, a size now and then."""
+    last = {"bytes": 0, "at": clock()}
+
+    def alive(size: int) -> None:
+        now = clock()
+        if size >= 0 and size - last["bytes"] < RENEW_EVERY_BYTES and now - last["at"] < LEASE / 4:
+            return
+        last["bytes"], last["at"] = max(size, 0), now
+        if not Job.objects.renew(job_id=job.pk, holder=holder, now=now, until=now + LEASE):
+            raise LeaseLost
+
+    return alive
+
+
+def _storage_name(*, job: Job, result: Result) -> str:
+    # Never a name from outside: a number cannot point anywhere else. The extension is for people who look into the folder.
+    suffix = PurePosixPath(result.path or result.name).suffix
+    clean = suffix if len(suffix) <= 8 and suffix[1:].isascii() and suffix[1:].isalnum() else ""
+    return f"results/{job.team_id}/{job.pk}/{result.index}-{result.pk}{clean}"

@@ -1,0 +1,375 @@
+"""Brings jobs forward: one claimed step at a time, and the pulse that finds what is due.
+
+Every outside effect has a row that says it is about to happen. Whoever runs a step holds the job's lease; a process that
+dies leaves a lease that runs out, and the next one reads in the row how far things had come.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Q
+
+from jobs import queue
+from jobs.lifecycle import ACTIVE, State
+from jobs.models import Job, JobEvent, Pulse, Result
+from jobs.ocean.compute import AlgorithmInput, AssetInput, ComputeBackend, Container, JobReport, StartRequest
+from jobs.ocean.errors import OceanError
+from jobs.ocean.signing import prove_start_free, prove_stop
+from jobs.ocean.units import Address
+from jobs.services import nodes
+from jobs.services.budget import OutOfBudget, Purpose
+from jobs.services.gateway import Clock, NoTurn, open_node, signed
+from jobs.services.refreshing import apply_report
+from jobs.services.vault import VaultLocked
+
+LEASE = timedelta(seconds=90)  # a step is one or two requests, each with a deadline below this
+RETRY_STEP = timedelta(seconds=10)
+# A start whose answer was lost may still be on its way into the node's list: look twice, this far apart, before repeating.
+LOOK_AGAIN = timedelta(seconds=15)
+LOOKS_BEFORE_REPEAT = 2
+STARTS_MAX = 3
+STOPS_MAX = 5
+STOP_AGAIN = timedelta(seconds=20)
+UNREACHABLE_MAX = timedelta(hours=6)  # after so long without an answer to a start, a person decides
+
+PULSE_LEASE = timedelta(seconds=15)
+CLAIM = timedelta(seconds=20)  # a claimed job whose task got lost is due again after this
+BATCH = 200
+
+
+def advance(*, job_id: uuid.UUID, clock: Clock) -> None:
+    """Take one step with a job, if nobody else is at it.
+
+    Safe to run twice, late, or never: what is due and not done is found again by the pulse.
+    """
+    holder = str(uuid.uuid4())
+    now = clock()
+    if not Job.objects.claim(job_id=job_id, holder=holder, now=now, until=now + LEASE):
+        return
+    try:
+        job = Job.objects.select_related("wallet", "node", "environment", "algorithm").get(pk=job_id)
+        if job.state == State.REQUESTED:
+            _begin(job=job, holder=holder, clock=clock)
+        elif job.state == State.STARTING:
+            _start(job=job, holder=holder, clock=clock)
+        elif job.state == State.RUNNING and job.cancel_requested_at is not None:
+            _stop(job=job, holder=holder, clock=clock)
+        elif job.state == State.NEEDS_ATTENTION and job.cancel_requested_at is not None and not job.start_sent_at:
+            _cancel(job=job, holder=holder, now=now)
+        elif job.state == State.COLLECTING:
+            queue.enqueue(queue.Task.COLLECT, job.pk)
+    finally:
+        Job.objects.release(job_id=job_id, holder=holder)
+
+
+def pulse(*, clock: Clock, holder: str) -> bool:
+    """Beat once: find what is due, claim it, enqueue it. Return whether this holder has the pulse.
+
+    The pulse does no work itself: one indexed query a second, and conditional updates for what is due.
+    """
+    if queue.is_stopping():
+        Pulse.objects.filter(name="pulse", holder=holder).update(holder="", lease_until=None)
+        return False
+    now = clock()
+    Pulse.objects.get_or_create(name="pulse")
+    free = Q(holder=holder) | Q(lease_until__isnull=True) | Q(lease_until__lte=now)
+    if not Pulse.objects.filter(name="pulse").filter(free).update(
+        holder=holder, lease_until=now + PULSE_LEASE, beat_at=now
+    ):
+        return False
+    _enqueue_due_jobs(now=now)
+    for job_id in _claim_due_results(now=now):
+        queue.enqueue(queue.Task.COLLECT, job_id)
+    for node_id in nodes.claim_due(now=now):
+        queue.enqueue(queue.Task.LOOK_AT_NODE, node_id)
+    return True
+
+
+def hand_over_pulse(*, holder: str) -> None:
+    """Let go of the pulse and ask for the next one, so that no gap is left between two."""
+    if Pulse.objects.filter(name="pulse", holder=holder).update(holder="", lease_until=None):
+        queue.enqueue(queue.Task.PULSE)
+
+
+def report_crash(*, job_id: uuid.UUID, error: Exception, now: datetime) -> None:
+    """Put a job aside after an error nobody foresaw: a person decides, nothing is sent meanwhile."""
+    job = Job.objects.filter(pk=job_id, state__in=ACTIVE).first()
+    if job is None:
+        return
+    Job.objects.move(
+        job_id=job_id,
+        before=State(job.state),
+        after=State.NEEDS_ATTENTION,
+        now=now,
+        reason="internal_error",
+        message=f"The portal met an error it does not know ({type(error).__name__}). The worker's log has the details; "
+        "go on to try this step again.",
+    )
+
+
+def _enqueue_due_jobs(*, now: datetime) -> None:
+    refreshes: set[tuple[int, int]] = set()
+    due = Job.objects.due(now=now).order_by("next_check_at", "pk")[:BATCH]
+    for job in due.only("pk", "state", "node_id", "wallet_id", "cancel_requested_at", "next_check_at"):
+        claimed = Job.objects.filter(pk=job.pk, state=job.state, next_check_at=job.next_check_at).update(
+            next_check_at=now + CLAIM
+        )
+        if not claimed:
+            continue
+        if job.state == State.COLLECTING:
+            queue.enqueue(queue.Task.COLLECT, job.pk)
+        elif job.state == State.RUNNING:
+            refreshes.add((job.node_id, job.wallet_id))
+            if job.cancel_requested_at is not None:
+                queue.enqueue(queue.Task.ADVANCE, job.pk)
+        else:
+            queue.enqueue(queue.Task.ADVANCE, job.pk)
+    for node_id, wallet_id in sorted(refreshes):
+        queue.enqueue(queue.Task.REFRESH, node_id, wallet_id)
+
+
+def _claim_due_results(*, now: datetime) -> set[uuid.UUID]:
+    due = Result.objects.filter(next_try_at__lte=now).values_list("pk", "job_id")[:BATCH]
+    claimed: set[uuid.UUID] = set()
+    for pk, job_id in due:
+        if Result.objects.filter(pk=pk, next_try_at__lte=now).update(next_try_at=now + CLAIM):
+            claimed.add(job_id)
+    return claimed
+
+
+def _begin(*, job: Job, holder: str, clock: Clock) -> None:
+    now = clock()
+    if job.cancel_requested_at is not None:
+        _cancel(job=job, holder=holder, now=now)
+        return
+    if Job.objects.move(
+        job_id=job.pk, before=State.REQUESTED, after=State.STARTING, now=now, holder=holder, next_check_at=now + LEASE
+    ):
+        job.refresh_from_db()
+        _start(job=job, holder=holder, clock=clock)
+
+
+def _start(*, job: Job, holder: str, clock: Clock) -> None:
+    """Start the job at its node, once.
+
+    A start is not idempotent: two starts are two jobs. So it is written down before it is sent, and once it may have been
+    sent, the node's list is searched for our tag before it is sent again.
+    """
+    if job.start_sent_at is None and job.cancel_requested_at is not None:
+        _cancel(job=job, holder=holder, now=clock())
+        return
+    try:
+        with open_node(node=job.node, purpose=Purpose.ACT, clock=clock) as backend:
+            if job.start_sent_at is not None and not _may_repeat(job=job, holder=holder, backend=backend, clock=clock):
+                return
+            report = _send_start(job=job, holder=holder, backend=backend, clock=clock)
+        if report is not None:
+            _accepted(job=job, report=report, holder=holder, now=clock(), message="The node accepted the job.")
+    except OutOfBudget as error:
+        _later(job=job, at=error.available_at, trouble=error.message)
+    except (NoTurn, VaultLocked) as error:
+        _later(job=job, at=clock() + RETRY_STEP, trouble=error.message)
+    except OceanError as error:
+        _start_failed(job=job, holder=holder, error=error, now=clock())
+
+
+def _may_repeat(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock) -> bool:
+    """Look for our tag among the node's jobs; adopt the job if it is there, else say whether to send again."""
+    now = clock()
+    try:
+        reports = backend.jobs_of(owner=Address(job.wallet.address))
+    except OceanError as error:
+        # The look failed, which says nothing about the start: it still may have happened.
+        _later(job=job, at=now + LOOK_AGAIN, trouble=error.message)
+        return False
+    found = next((r for r in reports if r.tag == str(job.tag)), None)
+    if found is not None:
+        _accepted(
+            job=job, report=found, holder=holder, now=now, message="Found at the node: the start had arrived after all."
+        )
+        return False
+    if reports.skipped:
+        _later(job=job, at=now + LOOK_AGAIN, trouble="Part of the node's job list could not be read.")
+        return False
+    looks = job.missing_count + 1
+    if looks < LOOKS_BEFORE_REPEAT:
+        Job.objects.filter(pk=job.pk, lease_holder=holder).update(missing_count=looks, next_check_at=now + LOOK_AGAIN)
+        return False
+    if job.cancel_requested_at is not None:
+        _cancel(job=job, holder=holder, now=now)
+        return False
+    if job.start_attempts >= STARTS_MAX:
+        Job.objects.move(
+            job_id=job.pk,
+            before=State.STARTING,
+            after=State.NEEDS_ATTENTION,
+            now=now,
+            holder=holder,
+            reason="start_lost",
+            message=f"The start was sent {job.start_attempts} times and the node's list never showed the job. "
+            "Go on to try again, or end the job here.",
+        )
+        return False
+    return True
+
+
+def _send_start(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock) -> JobReport | None:
+    request = _start_request(job)
+
+    def send(proof: Any) -> JobReport | None:
+        now = clock()
+        written = Job.objects.record(
+            job_id=job.pk,
+            kind=JobEvent.Kind.STARTED,
+            now=now,
+            message="Start sent to the node." if job.start_attempts == 0 else "Start sent to the node again.",
+            expect={"state": State.STARTING, "lease_holder": holder, "lease_until__gt": now},
+            start_sent_at=now,
+            start_attempts=job.start_attempts + 1,
+            missing_count=0,
+            next_check_at=now + LEASE,
+        )
+        if not written:
+            return None  # the lease was lost while waiting for the turn: somebody else is at it
+        return backend.start_free(request=request, proof=proof)
+
+    return signed(
+        backend=backend, wallet=job.wallet, node=job.node, prove=prove_start_free, clock=clock, act=send
+    )
+
+
+def _start_request(job: Job) -> StartRequest:
+    container = job.container
+    return StartRequest(
+        environment_id=job.environment.env_id,
+        datasets=tuple(
+            AssetInput(did=x.dataset.did, service_id=x.service_id, userdata=x.userdata)
+            for x in job.inputs.select_related("dataset").order_by("position")
+        ),
+        algorithm=AlgorithmInput(
+            did=job.algorithm.did,
+            service_id=job.algorithm_service_id,
+            container=Container(
+                entrypoint=container["entrypoint"],
+                image=container["image"],
+                tag=container["tag"],
+                checksum=container["checksum"],
+            ),
+            custom_data=job.parameters,
+        ),
+        max_duration_s=job.max_duration_s,
+        queue_wait_s=job.queue_wait_s or None,
+        tag=str(job.tag),
+    )
+
+
+def _accepted(*, job: Job, report: JobReport, holder: str, now: datetime, message: str) -> None:
+    won = Job.objects.move(
+        job_id=job.pk,
+        before=State.STARTING,
+        after=State.RUNNING,
+        now=now,
+        holder=holder,
+        message=message,
+        node_job_id=report.long_id,
+        accepted_at=now,
+        next_check_at=now,
+        trouble="",
+        trouble_count=0,
+        missing_count=0,
+        data={"node_job_id": report.long_id},
+    )
+    if won:
+        job.refresh_from_db()
+        apply_report(job=job, report=report, asked_at=now)
+
+
+def _start_failed(*, job: Job, holder: str, error: OceanError, now: datetime) -> None:
+    """Decide after a start that was not answered with a job: certainly refused, certainly not sent, or unknown."""
+    refused = not error.maybe_happened and not error.retryable
+    # Without a wait in the node's queue, busy is an answer: the person decides when to run it again.
+    if refused or error.code == "busy":
+        Job.objects.move(
+            job_id=job.pk,
+            before=State.STARTING,
+            after=State.FAILED,
+            now=now,
+            holder=holder,
+            reason=error.code,
+            message=error.message[:500],
+            ended_at=now,
+        )
+        return
+    if now - job.requested_at > UNREACHABLE_MAX:
+        Job.objects.move(
+            job_id=job.pk,
+            before=State.STARTING,
+            after=State.NEEDS_ATTENTION,
+            now=now,
+            holder=holder,
+            reason="start_unanswered",
+            message=f"The node has not answered the start for hours. {error.message}"[:500],
+        )
+        return
+    if not error.maybe_happened:
+        # It certainly did not arrive: the next step may send it without looking.
+        Job.objects.filter(pk=job.pk, lease_holder=holder, start_attempts__lte=1).update(start_sent_at=None)
+    wait = timedelta(seconds=error.retry_after_s) if error.retry_after_s else RETRY_STEP
+    pause = LOOK_AGAIN if error.maybe_happened else wait * 2 ** min(job.trouble_count, 4)
+    _later(job=job, at=now + pause, trouble=error.message)
+
+
+def _stop(*, job: Job, holder: str, clock: Clock) -> None:
+    """Ask the node to stop; that it stopped is only believed when the node's own report says so."""
+    now = clock()
+    if job.stop_sent_at is not None and (now < job.stop_sent_at + STOP_AGAIN or _node_knows_of_stop(job)):
+        return
+    if job.stop_attempts >= STOPS_MAX:
+        return  # the job goes on being refreshed; its page says that stopping was refused
+    try:
+        with open_node(node=job.node, purpose=Purpose.ACT, clock=clock) as backend:
+
+            def send(proof: Any) -> None:
+                if Job.objects.record(
+                    job_id=job.pk,
+                    kind=JobEvent.Kind.STOP_SENT,
+                    now=clock(),
+                    message="Stop sent to the node.",
+                    expect={"state": State.RUNNING, "lease_holder": holder},
+                    stop_sent_at=clock(),
+                    stop_attempts=job.stop_attempts + 1,
+                ):
+                    backend.stop(job_id=job.node_job_id, proof=proof)
+
+            signed(backend=backend, wallet=job.wallet, node=job.node, prove=prove_stop, clock=clock, act=send)
+        Job.objects.filter(pk=job.pk, state=State.RUNNING).update(next_check_at=clock())
+    except OutOfBudget as error:
+        _later(job=job, at=error.available_at, trouble=error.message)
+    except (NoTurn, VaultLocked, OceanError) as error:
+        _later(job=job, at=clock() + RETRY_STEP, trouble=f"Stopping failed: {error.message}")
+
+
+def _node_knows_of_stop(job: Job) -> bool:
+    return bool((job.report or {}).get("stop_requested"))
+
+
+def _cancel(*, job: Job, holder: str, now: datetime) -> None:
+    Job.objects.move(
+        job_id=job.pk,
+        before=State(job.state),
+        after=State.CANCELLED,
+        now=now,
+        holder=holder,
+        reason="stopped",
+        message="Stopped before the node was asked to run it.",
+        ended_at=now,
+    )
+
+
+def _later(*, job: Job, at: datetime, trouble: str) -> None:
+    Job.objects.filter(pk=job.pk, state=job.state).update(
+        next_check_at=at, trouble=trouble[:500], trouble_count=job.trouble_count + 1, version=job.version + 1
+    )

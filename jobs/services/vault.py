@@ -1,0 +1,56 @@
+"""Encrypts and decrypts wallet keys and node tokens. The only module that imports cryptography.
+
+Ciphertexts are Fernet tokens under the first of PORTAL_WALLET_KEYS; any of the keys decrypts, so that keys can rotate.
+"""
+
+from __future__ import annotations
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+
+from jobs.errors import PortalError
+from jobs.models import NodeToken, Wallet
+from jobs.ocean.signing import Signer
+
+
+class VaultLocked(PortalError):
+    """What is stored cannot be decrypted with the keys that the portal was given."""
+
+    code = "vault_locked"
+
+
+def seal(secret: bytes) -> bytes:
+    """Encrypt a secret for storage."""
+    return _fernet().encrypt(secret)
+
+
+def signer(wallet: Wallet) -> Signer:
+    """Return the signer of a wallet; the key stays inside it.
+
+    Raises:
+        VaultLocked: none of the portal's keys opens it.
+    """
+    return Signer(_open(wallet.encrypted_key, f"The key of the wallet “{wallet.label}”"))
+
+
+def token_text(token: NodeToken) -> str:
+    """Return a node's token in clear, for the one request that carries it.
+
+    Raises:
+        VaultLocked: none of the portal's keys opens it.
+    """
+    return _open(token.encrypted_token, f"The node token of “{token.wallet.label}”").decode()
+
+
+def _open(sealed: bytes | memoryview, what: str) -> bytes:
+    try:
+        return _fernet().decrypt(bytes(sealed))
+    except InvalidToken:
+        raise VaultLocked(
+            f"{what} was encrypted with a key that the portal does not have. "
+            "An operator has to add that key to PORTAL_WALLET_KEYS."
+        ) from None
+
+
+def _fernet() -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in settings.WALLET_KEYS])

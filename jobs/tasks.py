@@ -1,0 +1,65 @@
+"""What the worker runs: ids in, one service call, nothing out.
+
+Every task is safe to run twice, late, or never. Unknown keyword arguments are ignored, so that a task enqueued by a newer
+or older release still runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from typing import Any
+
+from django.utils.timezone import now as clock
+
+from jobs.services import following, nodes, refreshing, results, running
+
+log = logging.getLogger(__name__)
+
+PULSE_FOR_S = 50.0
+BEAT_S = 1.0
+
+
+def pulse(**_: Any) -> None:
+    """Beat for about 50 s; at the end ask for the next pulse."""
+    holder = str(uuid.uuid4())
+    end = time.monotonic() + PULSE_FOR_S
+    while time.monotonic() < end:
+        if not running.pulse(clock=clock, holder=holder):
+            return
+        time.sleep(BEAT_S)
+    running.hand_over_pulse(holder=holder)
+
+
+def advance(job_id: str, **_: Any) -> None:
+    """Take one step with a job."""
+    try:
+        running.advance(job_id=uuid.UUID(job_id), clock=clock)
+    except Exception as error:
+        log.exception("advance of job %s", job_id)
+        running.report_crash(job_id=uuid.UUID(job_id), error=error, now=clock())
+
+
+def refresh(node_id: int, wallet_id: int, **_: Any) -> None:
+    """Ask a node about all jobs of a wallet."""
+    refreshing.refresh(node_id=node_id, wallet_id=wallet_id, clock=clock)
+
+
+def follow(job_id: str, **_: Any) -> None:
+    """Read a live log for a while."""
+    following.follow(job_id=uuid.UUID(job_id), clock=clock)
+
+
+def collect(job_id: str, **_: Any) -> None:
+    """Fetch what a job left into the portal's storage."""
+    try:
+        results.collect(job_id=uuid.UUID(job_id), clock=clock)
+    except Exception as error:
+        log.exception("collect of job %s", job_id)
+        running.report_crash(job_id=uuid.UUID(job_id), error=error, now=clock())
+
+
+def look_at_node(node_id: int, **_: Any) -> None:
+    """Ask a node what it offers."""
+    nodes.look(node_id=node_id, clock=clock)

@@ -1,0 +1,42 @@
+"""The portal's addresses. The team is in each of them, except for the door and the health check."""
+
+from django.urls import path
+
+from jobs.views import accounts, catalogue, dashboard, environments, health, jobs, launch, results, wallets
+
+urlpatterns = [
+    path("", dashboard.home, name="home"),
+    path("accounts/login/", accounts.login, name="login"),
+    path("accounts/logout/", accounts.logout, name="logout"),
+    path("health/", health.health, name="health"),
+    path("<slug:team>/", dashboard.dashboard, name="dashboard"),
+    path("<slug:team>/jobs/", jobs.index, name="jobs"),
+    path("<slug:team>/jobs/launch/", launch.launch, name="launch"),
+    path("<slug:team>/jobs/launch/parameters/", launch.parameters, name="launch-parameters"),
+    path("<slug:team>/jobs/<uuid:job_id>/", jobs.detail, name="jobs-detail"),
+    path("<slug:team>/jobs/<uuid:job_id>/status/", jobs.status, name="jobs-status"),
+    path("<slug:team>/jobs/<uuid:job_id>/log/", jobs.log, name="jobs-log"),
+    path("<slug:team>/jobs/<uuid:job_id>/results/", jobs.results, name="jobs-results"),
+    path("<slug:team>/jobs/<uuid:job_id>/stop/", jobs.stop, name="jobs-stop"),
+    path("<slug:team>/jobs/<uuid:job_id>/rerun/", jobs.rerun, name="jobs-rerun"),
+    path("<slug:team>/jobs/<uuid:job_id>/go-on/", jobs.go_on, name="jobs-go-on"),
+    path("<slug:team>/jobs/<uuid:job_id>/give-up/", jobs.give_up, name="jobs-give-up"),
+    path("<slug:team>/jobs/<uuid:job_id>/results/<int:result_id>/", results.detail, name="result-detail"),
+    path(
+        "<slug:team>/jobs/<uuid:job_id>/results/<int:result_id>/download/",
+        results.download,
+        name="result-download",
+    ),
+    path(
+        "<slug:team>/jobs/<uuid:job_id>/results/<int:result_id>/inline/", results.inline, name="result-inline"
+    ),
+    path("<slug:team>/catalogue/", catalogue.index, name="catalogue"),
+    path("<slug:team>/catalogue/add/", catalogue.add, name="catalogue-add"),
+    path("<slug:team>/catalogue/<int:asset_id>/", catalogue.detail, name="catalogue-detail"),
+    path("<slug:team>/catalogue/<int:asset_id>/refresh/", catalogue.refresh, name="catalogue-refresh"),
+    path("<slug:team>/environments/", environments.index, name="environments"),
+    path("<slug:team>/wallets/", wallets.index, name="wallets"),
+    path("<slug:team>/wallets/generate/", wallets.generate, name="wallets-generate"),
+    path("<slug:team>/wallets/import/", wallets.import_key, name="wallets-import"),
+    path("<slug:team>/wallets/<int:wallet_id>/disable/", wallets.disable, name="wallets-disable"),
+]

@@ -1,0 +1,60 @@
+"""The catalogue: the team's datasets and algorithms."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from jobs.errors import InvalidInput
+from jobs.forms import AddAssetForm
+from jobs.selectors import catalogue as selector
+from jobs.services import catalogue as service
+from jobs.web import PortalRequest, page
+
+
+@require_safe
+def index(request: PortalRequest, team: str) -> HttpResponse:
+    """List what the team knows."""
+    return _list(request, AddAssetForm())
+
+
+@require_POST
+def add(request: PortalRequest, team: str) -> HttpResponse:
+    """Put an asset into the catalogue by its DID."""
+    form = AddAssetForm(request.POST)
+    if not form.is_valid():
+        return _list(request, form, status=400)
+    try:
+        asset_id = service.add(actor=request.actor, did=form.cleaned_data["did"], clock=timezone.now)
+    except (InvalidInput, service.NodesUnreachable) as error:
+        form.refuse(error, otherwise="did")
+        return _list(request, form, status=400 if isinstance(error, InvalidInput) else 503)
+    messages.success(request, "Now in the team's catalogue.")
+    return redirect("catalogue-detail", team=request.team.slug, asset_id=asset_id)
+
+
+@require_safe
+def detail(request: PortalRequest, team: str, asset_id: int) -> HttpResponse:
+    """Show what a publisher wrote about an asset."""
+    asset = selector.asset(actor=request.actor, asset_id=asset_id)
+    return page(request, "catalogue/detail.html", {"asset": asset})
+
+
+@require_POST
+def refresh(request: PortalRequest, team: str, asset_id: int) -> HttpResponse:
+    """Read an asset's description again."""
+    service.refresh(actor=request.actor, asset_id=asset_id, clock=timezone.now)
+    messages.success(request, "Read again from the node.")
+    return redirect("catalogue-detail", team=request.team.slug, asset_id=asset_id)
+
+
+def _list(request: PortalRequest, form: AddAssetForm, *, status: int = 200) -> HttpResponse:
+    kind, q = request.GET.get("kind", ""), request.GET.get("q", "").strip()[:200]
+    assets = selector.assets(team_id=request.team.id, kind=kind, q=q, page=request.GET.get("page", "1"))
+    context = {"assets": assets, "kind": kind, "q": q, "form": form}
+    return page(
+        request, "catalogue/index.html", context, fragment="catalogue/partials/list.html", status=status
+    )

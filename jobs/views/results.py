@@ -1,0 +1,87 @@
+"""What jobs left: a look at a file, its bytes, and images."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.http import FileResponse, Http404, HttpResponse, HttpResponseBase
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from jobs import previews
+from jobs.errors import Missing
+from jobs.previews import Preview
+from jobs.selectors import logs
+from jobs.selectors import results as selector
+from jobs.services import results as archive
+from jobs.web import PortalRequest, page
+
+# An image may style itself. It may do nothing else, even when somebody opens its address on its own.
+IMAGE_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+# Sent as what they are. All else is bytes: nobody's browser should guess.
+HARMLESS = frozenset(
+    {"text/csv", "text/plain", "application/json", "image/png", "image/jpeg", "application/x-tar"}
+)
+
+
+@require_safe
+def detail(request: PortalRequest, team: str, job_id: uuid.UUID, result_id: int) -> HttpResponse:
+    """Show what one result looks like."""
+    found = selector.detail(team_id=request.team.id, job_id=job_id, result_id=result_id)
+    context: dict[str, object] = {"result": found}
+    if found.here and found.is_log:
+        data = _bytes(request, job_id, result_id, max_bytes=logs.SHOWN_BYTES, from_end=True)
+        context["log"] = logs.archived(data, cut=found.size > len(data))
+    elif found.here:
+        context["preview"] = look(
+            request, job_id=job_id, result_id=result_id, name=found.name, size=found.size
+        )
+    return page(request, "jobs/result.html", context)
+
+
+@require_safe
+def download(request: PortalRequest, team: str, job_id: uuid.UUID, result_id: int) -> HttpResponseBase:
+    """Send a result as an attachment, never to be opened in place."""
+    found = archive.open_result(actor=request.actor, job_id=job_id, result_id=result_id, now=timezone.now())
+    kind = found.content_type if found.content_type in HARMLESS else "application/octet-stream"
+    response = FileResponse(
+        found.stream, as_attachment=True, filename=safe_name(found.name), content_type=kind
+    )
+    response.headers["Content-Length"] = str(found.size)
+    response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    return response
+
+
+@require_safe
+def inline(request: PortalRequest, team: str, job_id: uuid.UUID, result_id: int) -> HttpResponse:
+    """Send an image for an <img>: by what its bytes are, not by what its name says."""
+    data = _bytes(request, job_id, result_id, max_bytes=previews.IMAGE_MAX_BYTES)
+    kind = previews.image_type(data)
+    if kind is None:
+        raise Http404
+    return HttpResponse(data, content_type=kind, headers={"Content-Security-Policy": IMAGE_POLICY})
+
+
+def look(request: PortalRequest, *, job_id: uuid.UUID, result_id: int, name: str, size: int) -> Preview:
+    """Return what can be shown of an archived result."""
+    try:
+        head = _bytes(request, job_id, result_id, max_bytes=previews.HEAD_BYTES)
+    except Missing as error:
+        return Preview(kind="none", note=error.message)
+    return previews.preview(name=name, head=head, size=size)
+
+
+def safe_name(name: str) -> str:
+    """Return a file name that is one: no path, no control characters, not hidden, not overlong."""
+    kept = "".join(
+        c for c in name.replace("\\", "/").rpartition("/")[2] if c.isprintable() and c not in '<>:"|?*'
+    )
+    return kept.strip(". ")[-150:] or "result"
+
+
+def _bytes(
+    request: PortalRequest, job_id: uuid.UUID, result_id: int, *, max_bytes: int, from_end: bool = False
+) -> bytes:
+    return archive.peek(
+        actor=request.actor, job_id=job_id, result_id=result_id, max_bytes=max_bytes, from_end=from_end
+    )

@@ -1,0 +1,149 @@
+"""Between Django and the views: the team of the URL, the browser's rules, errors as answers, fragments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.functional import SimpleLazyObject
+from django.utils.http import url_has_allowed_host_and_scheme
+from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
+from django_htmx.middleware import HtmxDetails
+
+from jobs.access import Actor
+from jobs.errors import Missing, NotAllowed, PortalError
+from jobs.selectors import portal
+from jobs.selectors.portal import TeamFacts
+
+# Nothing inline, nothing from elsewhere, nothing evaluated. The admin works under the same rules.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    )
+)
+
+
+class PortalRequest(HttpRequest):
+    """A request as views of a team's pages get it: by a member, with the team at hand."""
+
+    actor: Actor
+    team: TeamFacts
+    htmx: HtmxDetails
+
+
+class PortalMiddleware:
+    """Lets only members into a team's pages, and answers the portal's errors in one place."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+        if hasattr(request, "team"):
+            patch_cache_control(response, private=True, no_cache=True)
+            patch_vary_headers(response, ["HX-Request", "Cookie"])
+        if _wants_fragment(request) and response.status_code >= 400 and "HX-Retarget" not in response:
+            reswap(response, "none")  # a whole error page has no place inside a fragment
+        return response
+
+    def process_view(
+        self, request: PortalRequest, view: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+    ) -> HttpResponseBase | None:
+        """Find the membership behind the team in the URL: without one, there is no such team."""
+        if "team" not in kwargs:
+            return None
+        if not request.user.is_authenticated:
+            return _to_login(request)
+        found = portal.membership(
+            user_id=request.user.pk, name=str(request.user), slug=str(kwargs["team"]).lower()
+        )
+        if found is None:
+            raise Http404
+        request.actor, request.team = found
+        return None
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
+        """Answer an error that is meant for the person; leave all others to Django."""
+        if not isinstance(error, PortalError):
+            return None
+        status = 404 if isinstance(error, Missing) else 403 if isinstance(error, NotAllowed) else 400
+        if _wants_fragment(request):
+            alert = render(
+                request, "components/alert.html", {"message": error.message, "tone": "bad"}, status=status
+            )
+            return reswap(retarget(alert, "#notes"), "innerHTML")
+        if status == 400 and request.method == "POST":
+            messages.error(request, error.message)
+            return HttpResponseRedirect(_came_from(request))
+        return render(request, f"{status}.html", {"message": error.message}, status=status)
+
+
+def page(
+    request: PortalRequest,
+    template: str,
+    context: Mapping[str, Any],
+    *,
+    fragment: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    """Answer with a whole page, or with its fragment when htmx asks for one.
+
+    fragment: the partial that htmx gets; without it htmx gets the page as well.
+    """
+    if fragment and _wants_fragment(request):
+        return render(request, fragment, context, status=status)
+    chrome = portal.chrome(team_id=request.team.id, now=timezone.now())
+    return render(request, template, {"portal": chrome, **context}, status=status)
+
+
+def page_context(request: HttpRequest) -> dict[str, Any]:
+    """Give every template the team, the person, and what the page's frame shows."""
+    team: TeamFacts | None = getattr(request, "team", None)
+    if team is None:
+        return {}
+    return {
+        "team": team,
+        "actor": getattr(request, "actor", None),
+        "portal": SimpleLazyObject(lambda: portal.chrome(team_id=team.id, now=timezone.now())),
+    }
+
+
+def _wants_fragment(request: HttpRequest) -> bool:
+    htmx: HtmxDetails | None = getattr(request, "htmx", None)
+    return bool(htmx) and not (htmx.boosted or htmx.history_restore_request)
+
+
+def _to_login(request: HttpRequest) -> HttpResponseBase:
+    htmx: HtmxDetails | None = getattr(request, "htmx", None)
+    if not htmx:
+        return redirect_to_login(request.get_full_path())
+    # Followed by htmx, a plain redirect would put the sign-in page inside the fragment.
+    return HttpResponseClientRedirect(
+        redirect_to_login(htmx.current_url_abs_path or reverse("home")).headers["Location"]
+    )
+
+
+def _came_from(request: HttpRequest) -> str:
+    referer = request.headers.get("Referer", "")
+    if url_has_allowed_host_and_scheme(
+        referer, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    ):
+        return referer
+    team: TeamFacts | None = getattr(request, "team", None)
+    return reverse("dashboard", args=[team.slug]) if team else reverse("home")

@@ -1,0 +1,26 @@
+"""Reads its input and then fails, to show what a failed job looks like. Standard library only."""
+
+import os
+from pathlib import Path
+
+DATA = Path(os.environ.get("DATA_ROOT", "/data"))
+
+
+def share_of_missing(rows: list[dict[str, str]], column: str) -> float:
+    """Return how many of the rows lack the column."""
+    return sum(1 for row in rows if not row[column]) / len(rows)
+
+
+def main() -> None:
+    for path in sorted((DATA / "inputs").iterdir()):
+        if path.name == "algoCustomData.json":
+            continue
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        print(f"{path.name}: {len(lines)} lines", flush=True)
+        rows = [dict(zip(lines[0].split(","), line.split(","), strict=False)) for line in lines[1:]]
+        print("looking for the column 'no_such_column' ...", flush=True)
+        print(share_of_missing(rows, "no_such_column"))
+    raise SystemExit("there was no input to fail on")
+
+
+main()

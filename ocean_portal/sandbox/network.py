@@ -1,0 +1,243 @@
+"""The whole sandbox in one process: chain, published demo assets, node."""
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ocean_portal.sandbox import contracts, rpc
+from ocean_portal.sandbox.chain import Chain
+from ocean_portal.sandbox.demo.assets import ASSETS, Asset, offline_ddo
+from ocean_portal.sandbox.engine import Engine, Pace
+from ocean_portal.sandbox.environment import CHAIN_ID, Environment, stable_id
+from ocean_portal.sandbox.node import Node
+from ocean_portal.sandbox.publish import publish_asset
+from ocean_portal.sandbox.sealing import Seal
+from ocean_portal.sandbox.server import NodeServer
+from ocean_portal.sandbox.store import Store
+
+HOST = "127.0.0.1"
+# Number 1 of the public development mnemonic: its key is in every Ethereum tutorial.
+DEMO_ADDRESS = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+DEMO_KEY = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
+# What a recorded node takes fees in, for a sandbox without a chain of its own.
+OFFLINE_FEE_TOKEN = "0x5FbDB2315678afecb367f032d93F642f64180aa3"  # noqa: S105 - an address
+
+
+class PortTaken(Exception):
+    """Names the port that somebody else listens on, and the option to choose another."""
+
+
+class StateTaken(Exception):
+    """Another sandbox works on the same state folder."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: ports (0: the last one again, or any), pace in seconds, requests per minute and client."""
+
+    state: Path
+    node_port: int = 8001
+    chain_port: int = 8545
+    chain: bool = True
+    step_s: float = 2.0
+    rate_limit: int = 30
+    settle_s: float = 3600.0
+    storage_expiry_s: int = 604800
+
+
+class Network:
+    """An open sandbox; close it to end its threads and algorithms."""
+
+    def __init__(self, *, options: Options, say: Callable[[str], None]) -> None:
+        """Open or create the state folder, deploy and publish what is missing, and serve.
+
+        Raises PortTaken or StateTaken.
+        """
+        self._options = options
+        self._say = say
+        options.state.mkdir(parents=True, exist_ok=True)
+        self._guard = _guard(options.state)
+        self._info_path = options.state / "sandbox.json"
+        self._info_path.unlink(missing_ok=True)
+        self.store = Store(path=options.state / "node.sqlite3")
+        self.chain: Chain | None = None
+        self._rpc: Any = None
+        self._addresses: dict[str, Any] = {}
+        if options.chain:
+            self._open_chain()
+        self.seal = Seal(key=bytes.fromhex(self._once("seal_key", lambda: secrets.token_hex(32))))
+        self.engine = Engine(
+            store=self.store,
+            folder=options.state,
+            environment=self._environment(),
+            pace=Pace(step_s=options.step_s, settle_s=options.settle_s),
+            open_asset=self._open_asset,
+        )
+        self.server = self._bind_node()
+        self.node_url = f"http://{HOST}:{self.server.port}"
+        self._publish()
+        self.engine.open()
+        self.server.start()
+        self._say(f"Ocean Node     {self.node_url}")
+        self.info = self._describe()
+        _write(path=self._info_path, value=self.info)
+
+    def close(self) -> None:
+        """Stop serving, end the algorithms, and let go of the state folder; within about two seconds."""
+        self._info_path.unlink(missing_ok=True)
+        self.server.shutdown()
+        self.server.server_close()
+        self.engine.close()
+        if self._rpc is not None:
+            self._rpc.shutdown()
+        if self.chain is not None:
+            self.chain.close()
+        self.store.close()
+        self._guard.close()
+
+    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return the remembered fact, making it at the first start."""
+        value = self.store.fact(name=name)
+        if value is None:
+            value = make()
+            self.store.remember(name=name, value=value)
+        return value
+
+    def _open_chain(self) -> None:
+        chain = self.chain = Chain(self._options.state)
+        self._addresses = self._once("contracts", lambda: dict(contracts.deploy(chain)))
+        self._rpc = self._bind(
+            "chain", lambda port: rpc.serve(chain, host=HOST, port=port), self._options.chain_port
+        )
+        self._say(f"Dev chain      http://{HOST}:{self._rpc.port} (chain id {CHAIN_ID})")
+
+    def _bind_node(self) -> NodeServer:
+        node = Node(store=self.store, engine=self.engine)
+        server: NodeServer = self._bind(
+            "node",
+            lambda port: NodeServer(
+                node=node, store=self.store, host=HOST, port=port, rate_limit=self._options.rate_limit
+            ),
+            self._options.node_port,
+        )
+        return server
+
+    def _bind(self, name: str, listen: Callable[[int], Any], wanted: int) -> Any:
+        """Listen on the wanted port; 0 means the port of the last start if it is free, else any."""
+        for port in [wanted] if wanted else [self.store.fact(name=f"{name}_port") or 0, 0]:
+            try:
+                server = listen(port)
+            except OSError as error:
+                if wanted:
+                    raise PortTaken(
+                        f"Port {wanted} on {HOST} is taken ({error.strerror})."
+                        f" Choose another one with --{name}-port."
+                    ) from error
+                continue
+            self.store.remember(name=f"{name}_port", value=server.port)
+            return server
+        raise PortTaken(f"No port is free on {HOST} for the {name}.")
+
+    def _environment(self) -> Environment:
+        seed = self._once("engine_seed", lambda: secrets.token_hex(16))
+        token = self._addresses.get("Ocean", OFFLINE_FEE_TOKEN)
+        return Environment(
+            engine_id=stable_id(text=f"engine {seed}"),
+            environment_id=stable_id(text=f"environment {seed}"),
+            fee_tokens=(token,),
+            storage_expiry_s=self._options.storage_expiry_s,
+        )
+
+    def _publish(self) -> None:
+        """Publish each demo asset that the store does not know yet, and bring moved addresses up to date."""
+        known = self.store.ddos()
+        for asset in ASSETS:
+            ddo = known.get(asset.name) or self._publish_one(asset)
+            for service in ddo["services"]:
+                service["serviceEndpoint"] = self.node_url
+            self.store.put_ddo(name=asset.name, ddo=ddo)
+            self._say(f"{asset.kind.capitalize():<14} {asset.name}  {ddo['id']}")
+
+    def _publish_one(self, asset: Asset) -> dict[str, Any]:
+        first, *others = asset.services(endpoint=self.node_url)
+        ddo = self._publish_first(asset, first)
+        for service in others:  # it shares the datatoken, and stands in the node's index only
+            ddo["services"].append(ddo["services"][0] | {"id": service["id"], "type": service["type"]})
+            del ddo["services"][-1]["compute"]
+        return ddo
+
+    def _publish_first(self, asset: Asset, service: dict[str, Any]) -> dict[str, Any]:
+        if self.chain is None:
+            return offline_ddo(asset=asset, service=service, seal=self.seal.close_up, chain_id=CHAIN_ID)
+        return publish_asset(
+            self.chain,
+            self._addresses,
+            publisher_key_or_index=0,
+            name=asset.name,
+            symbol=asset.symbol,
+            kind=asset.kind,
+            metadata=asset.metadata(),
+            service=service,
+            seal_files=self.seal.close_up,
+        ).ddo
+
+    def _open_asset(self, did: str, service_id: str) -> list[dict[str, Any]]:
+        """Return the files behind a service; ValueError when there is no such service."""
+        ddo = self.store.ddo(did=did) or {"services": []}
+        for service in ddo["services"]:
+            if service["id"] == service_id:
+                return [_located(file) for file in self.seal.open_up(service["files"])["files"]]
+        raise ValueError(f"no service {service_id} in {did}")
+
+    def _describe(self) -> dict[str, Any]:
+        assets = {
+            name: {"did": ddo["id"], "kind": ddo["metadata"]["type"], "service_id": ddo["services"][0]["id"]}
+            for name, ddo in self.store.ddos().items()
+        }
+        return {
+            "pid": os.getpid(),
+            "started_at": time.time(),
+            "chain_id": CHAIN_ID,
+            "rpc_url": f"http://{HOST}:{self._rpc.port}" if self._rpc is not None else None,
+            "node_url": self.node_url,
+            "environment": self.engine.environment.id,
+            "contracts": self._addresses,
+            "assets": assets,
+            "account": {
+                "address": DEMO_ADDRESS,
+                "private_key": DEMO_KEY,
+                "note": "a publicly known development key: never use it outside of a sandbox",
+            },
+        }
+
+
+def _located(file: dict[str, Any]) -> dict[str, Any]:
+    """Turn the name of a file that comes with the sandbox into its place; leave other file objects."""
+    if file.get("type") != "sandbox":
+        return file
+    return {"local": str(Path(__file__).parent / "demo" / file["name"])}
+
+
+def _guard(state: Path) -> IO[str]:
+    handle = (state / "sandbox.lock").open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        handle.close()
+        raise StateTaken(
+            f"Another sandbox is running on {state}. Stop it, or choose another folder with --state."
+        ) from error
+    return handle
+
+
+def _write(*, path: Path, value: object) -> None:
+    """Write JSON so that a reader sees all of it or nothing."""
+    draft = path.with_suffix(".new")
+    draft.write_text(json.dumps(value, indent=2) + "\n")
+    draft.replace(path)

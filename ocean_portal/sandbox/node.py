@@ -1,0 +1,447 @@
+"""What an Ocean Node 3.2.0 answers: the routes, each as recorded. No sockets here; see server.py."""
+
+import contextlib
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from eth_utils.address import is_address
+
+from ocean_portal.sandbox.engine import STATUS_TEXTS, Busy, Engine
+from ocean_portal.sandbox.environment import (
+    CHAIN_ID,
+    FREE_MAX_DURATION_S,
+    PROVIDER_ADDRESS,
+    RefusedResources,
+    fill_resources,
+)
+from ocean_portal.sandbox.provisioning import image_exists
+from ocean_portal.sandbox.signatures import Gate, Unauthorized
+from ocean_portal.sandbox.store import Job, Store
+
+# Of the public development account 9, as the recorded node had it. Source: recording 01, exchange 1.
+NODE_ID = "16Uiu2HAkxp9nAsXsCthNWPkkpm4yG1eW7L4ENpVyzDZM8HE1yr12"
+NODE_PUBLIC_KEY = bytes.fromhex("023255458e24278e31d5940f304b16300fdff3f6efd3e2a030b5818310ac67af45")
+ENDPOINTS = {
+    "nonce": ["GET", "/api/services/nonce"],
+    "getDDO": ["GET", "/api/aquarius/assets/ddo/:did/:force?"],
+    "computeEnvironments": ["GET", "/api/services/computeEnvironments"],
+    "freeCompute": ["POST", "/api/services/freeCompute"],
+    "computeStop": ["PUT", "/api/services/compute"],
+    "computeStatus": ["GET", "/api/services/compute"],
+    "computeResult": ["GET", "/api/services/computeResult"],
+    "computeStreamableLogs": ["GET", "/api/services/computeStreamableLogs"],
+    "generateAuthToken": ["POST", "/api/services/auth/token"],
+    "invalidateAuthToken": ["POST", "/api/services/auth/token/invalidate"],
+}
+METADATA_CHARACTERS = 1024
+# A start is answered with fewer keys than a status, and in another order. Source: recording 10, exchange 2.
+START_KEYS = (
+    *("owner", "jobId", "jobIdHash", "dateCreated", "dateFinished", "status", "statusText", "results"),
+    *("maxJobDuration", "environment", "stopRequested", "resources", "isFree", "algoStartTimestamp"),
+    *("algoStopTimestamp", "payment", "metadata", "additionalViewers", "terminationDetails", "algoDuration"),
+    *("queueMaxWaitTime", "buildStartTimestamp", "buildStopTimestamp"),
+)
+CHUNK_BYTES = 64 * 1024
+TEXT = "text/html; charset=utf-8"
+JSON = "application/json; charset=utf-8"
+LOG = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call: the query's and the headers' names are as sent, headers in lower case."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def token(self) -> str | None:
+        """The login token, bare; "Bearer " makes it an unknown one. Source: recording 15, exchange 11."""
+        return self.headers.get("authorization")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer; chunks, when given, are sent as they come and body is not."""
+
+    status: int
+    content_type: str | None
+    body: bytes = b""
+    chunks: Iterator[bytes] | None = None
+
+
+def text(status: int, message: str) -> Answer:
+    """Answer with plain text, labelled HTML as Express does."""
+    return Answer(status, TEXT, message.encode())
+
+
+def as_json(status: int, value: object) -> Answer:
+    """Answer with JSON in JavaScript's compact spelling."""
+    return Answer(status, JSON, json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def error_page(status: int, message: str) -> Answer:
+    """Answer with the page that Express makes of an error."""
+    page = (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Error</title>\n</head>\n'
+        f"<body>\n<pre>{message}</pre>\n</body>\n</html>\n"
+    )
+    return Answer(status, TEXT, page.encode())
+
+
+SERVER_ERROR = text(500, "Internal Server Error")
+
+
+class Node:
+    """Answers requests from the store and the engine."""
+
+    def __init__(self, *, store: Store, engine: Engine, now: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._engine = engine
+        self._now = now
+        secret = store.fact(name="token_secret") or secrets.token_hex(32)
+        store.remember(name="token_secret", value=secret)
+        self._gate = Gate(store=store, secret=bytes.fromhex(secret), now=now)
+        self._routes: dict[tuple[str, str], Callable[[Request], Answer]] = {
+            ("GET", "/"): self._root,
+            ("GET", "/api/services/nonce"): self._nonce,
+            ("GET", "/api/services/computeEnvironments"): self._environments,
+            ("POST", "/api/services/freeCompute"): self._free_compute,
+            ("GET", "/api/services/compute"): self._status,
+            ("PUT", "/api/services/compute"): self._stop,
+            ("DELETE", "/api/services/compute"): lambda _: text(404, "Not yet implemented!"),
+            ("GET", "/api/services/computeResult"): self._result,
+            ("GET", "/api/services/computeStreamableLogs"): self._logs,
+            ("POST", "/api/services/auth/token"): self._create_token,
+            ("POST", "/api/services/auth/token/invalidate"): self._invalidate_token,
+        }
+
+    def answer(self, *, request: Request) -> Answer:
+        """Answer one request as the recorded node did."""
+        route = self._routes.get((request.method, request.path.rstrip("/") or "/"))
+        if route is not None:
+            return route(request)
+        prefix = "/api/aquarius/assets/ddo/"
+        if request.method == "GET" and request.path.startswith(prefix):
+            return self._ddo(did=request.path.removeprefix(prefix).partition("/")[0])
+        shown = request.path.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        return error_page(404, f"Cannot {request.method} {shown}")
+
+    # reads without a login
+
+    def _root(self, _: Request) -> Answer:
+        return as_json(
+            200,
+            {
+                "nodeId": NODE_ID,
+                "chainIds": [str(CHAIN_ID)],
+                "providerAddress": PROVIDER_ADDRESS,
+                "nodePublicKey": {str(place): value for place, value in enumerate(NODE_PUBLIC_KEY)},
+                "serviceEndpoints": ENDPOINTS,
+                "software": "Ocean-Node",
+                "version": "0.0.1",
+            },
+        )
+
+    def _nonce(self, request: Request) -> Answer:
+        return as_json(200, {"nonce": str(self._store.nonce(address=request.query.get("userAddress", "")))})
+
+    def _environments(self, request: Request) -> Answer:
+        document = self._engine.environment.document(
+            running=self._engine.running_resources(), queued=self._engine.queued()
+        )
+        chain = request.query.get("chainId")
+        return as_json(200, [document] if chain is None or chain in document["fees"] else [])
+
+    def _ddo(self, *, did: str) -> Answer:
+        if not did.startswith("did:"):
+            return text(400, 'Missing or invalid required parameter: "did"')
+        ddo = self._store.ddo(did=did)
+        return as_json(200, ddo) if ddo else text(404, "DDO not found")
+
+    def _status(self, request: Request) -> Answer:
+        """List jobs; an id without its engine is ignored as a filter. Source: recording 16."""
+        job_id, owner = request.query.get("jobId"), request.query.get("consumerAddress")
+        if not (job_id or owner or request.query.get("agreementId")) or (owner and not is_address(owner)):
+            return SERVER_ERROR
+        if job_id and "-" in job_id:
+            engine, _, job_id = job_id.partition("-")
+            if engine != self._engine.environment.engine_id:
+                return SERVER_ERROR
+        else:
+            job_id = None
+        if request.query.get("agreementId"):
+            return as_json(200, [])
+        jobs = self._store.jobs(job_id=job_id, owner=owner or None)
+        return as_json(200, [self._report(job) | {"results": self._engine.results(job=job)} for job in jobs])
+
+    # calls with a login
+
+    def _free_compute(self, request: Request) -> Answer:
+        body = request.body
+        if answer := _missing(body, "freeStartCompute", "algorithm", "datasets", "environment"):
+            return as_json(400, answer)
+        owner = body.get("consumerAddress")
+        if not is_address(owner):
+            return as_json(400, 'Parameter : "consumerAddress" is not a valid web3 address')
+        try:
+            self._admit(request, body, command="freeStartCompute")
+            job = self._engine.start(owner=str(owner), spec=self._spec(body))
+        except Unauthorized as refusal:
+            return as_json(401, str(refusal))
+        except (RefusedResources, Busy) as refusal:
+            return as_json(400, str(refusal))
+        except ValueError as refusal:
+            return as_json(500, str(refusal))
+        return as_json(200, [self._start_report(job)])
+
+    def _spec(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Check a start in the node's order and return what the engine needs.
+
+        Raises RefusedResources or ValueError with the node's text. Source: recording 17; 33, exchange 41.
+        """
+        environment = self._engine.environment
+        if body["environment"] != environment.id:
+            raise ValueError("Invalid C2D Environment")
+        algorithm, datasets = body["algorithm"], body["datasets"]
+        if not isinstance(algorithm, dict) or not isinstance(datasets, list):
+            raise ValueError("Invalid algorithm or datasets")
+        for asset in [*datasets, algorithm]:
+            if not isinstance(asset, dict):
+                raise ValueError("Invalid algorithm or datasets")
+            if (did := asset.get("documentId")) and self._store.ddo(did=str(did)) is None:
+                raise ValueError(f"DDO {did} not found")
+        resources = fill_resources(wanted=body.get("resources"))
+        metadata = body.get("metadata")
+        if (
+            metadata
+            and len(json.dumps(metadata, separators=(",", ":"), ensure_ascii=False)) > METADATA_CHARACTERS
+        ):
+            raise ValueError("Metadata size is too large")
+        meta = algorithm.get("meta")
+        container = meta.get("container") if isinstance(meta, dict) else None
+        if not isinstance(container, dict) or not container.get("image"):
+            shown = json.dumps(algorithm, separators=(",", ":"), ensure_ascii=False)
+            raise ValueError(f"Unable to extract docker image null from algoritm: {shown}")
+        image, tag = str(container["image"]), str(container.get("tag"))
+        if not image_exists(image=image, tag=tag):
+            raise ValueError(
+                f"Cannot find image {image}:{tag} for x86_64."
+                " Maybe it does not exist or it's build for other arhitectures."
+            )
+        return {
+            "algorithm": algorithm,
+            "datasets": datasets,
+            "resources": resources,
+            "metadata": metadata,
+            "viewers": body.get("additionalViewers"),
+            "max_job_duration": min(
+                _number(body.get("maxJobDuration")) or FREE_MAX_DURATION_S, FREE_MAX_DURATION_S
+            ),
+            "queue_max_wait": _number(body.get("queueMaxWaitTime")),
+        }
+
+    def _stop(self, request: Request) -> Answer:
+        """Ask a job to end; whatever is wrong is a 500, and a job that is not yours is an empty list."""
+        query = request.query
+        engine, _, job_id = query.get("jobId", "").partition("-")
+        if not job_id and not engine:
+            return SERVER_ERROR
+        try:
+            self._admit(request, query, command="stopCompute")
+        except Unauthorized:
+            return SERVER_ERROR
+        if engine != self._engine.environment.engine_id:
+            return SERVER_ERROR
+        job = self._store.job(job_id=job_id)
+        if job is None or job["owner"] != query.get("consumerAddress"):
+            return as_json(200, [])
+        self._engine.stop(job=job)
+        return as_json(200, [self._report(job | {"stop_requested": 1}) | {"results": None}])
+
+    def _result(self, request: Request) -> Answer:
+        query = request.query
+        if answer := _missing(query, "getComputeResult", "jobId", "index"):
+            return text(400, answer)
+        index = query["index"]
+        if not index.isdecimal():
+            return text(400, "Invalid result index")
+        job, refusal = self._find(request, command="getComputeResult")
+        if refusal:
+            return refusal
+        if job is None:
+            return text(500, f"Cannot find job with id {query['jobId'].partition('-')[2]}")
+        reader = query.get("consumerAddress")
+        if reader != job["owner"] and reader not in _list(job["spec"]["viewers"]):
+            return text(
+                500, f"{reader or 'null'} is not authorized to get results for job with id {job['id']}"
+            )
+        found = self._engine.result(job=job, index=int(index))
+        if found is None:
+            return Answer(200, None)
+        path, kind = found
+        content_type = "application/octet-stream" if kind == "output" else LOG
+        if path.stat().st_size == 0:
+            return Answer(200, content_type)
+        return Answer(200, content_type, chunks=_read(path))
+
+    def _logs(self, request: Request) -> Answer:
+        """Stream the log from its first line to whoever has a login. Source: recordings 14 and 19."""
+        if answer := _missing(request.query, "getComputeStreamableLogs", "jobId"):
+            return text(400, answer)
+        job, refusal = self._find(request, command="getComputeStreamableLogs")
+        if refusal:
+            return refusal
+        path = self._engine.live_log(job=job) if job else None
+        if job is None or path is None:
+            return text(404, "Job not found or not running")
+        return Answer(200, None, chunks=self._follow(job_id=job["id"], path=path))
+
+    def _find(self, request: Request, *, command: str) -> tuple[Job | None, Answer | None]:
+        """Admit the caller and find the job that it names by its long id."""
+        try:
+            self._admit(request, request.query, command=command)
+        except Unauthorized as refusal:
+            return None, text(401, str(refusal))
+        engine, _, job_id = request.query["jobId"].partition("-")
+        if engine != self._engine.environment.engine_id:
+            return None, text(500, "Invalid C2D Environment")
+        return self._store.job(job_id=job_id), None
+
+    def _follow(self, *, job_id: str, path: Path) -> Iterator[bytes]:
+        """Yield the log's docker frames as they come, one at a time, until the container has ended."""
+        waiting = b""
+        with path.open("rb") as log:
+            while True:
+                runs = self._engine.container_runs(job_id=job_id) and not self._engine.closing
+                waiting += log.read(CHUNK_BYTES)
+                while len(waiting) >= 8 and len(waiting) >= (size := 8 + int.from_bytes(waiting[4:8])):
+                    yield waiting[:size]
+                    waiting = waiting[size:]
+                if not runs:
+                    return
+                time.sleep(0.05)
+
+    def _admit(self, request: Request, fields: Mapping[str, Any], *, command: str) -> None:
+        self._gate.admit(
+            address=fields.get("consumerAddress"),
+            nonce=fields.get("nonce"),
+            signature=fields.get("signature"),
+            command=command,
+            token=request.token,
+        )
+
+    def _create_token(self, request: Request) -> Answer:
+        body = request.body
+        address, nonce, signature = body.get("address"), body.get("nonce"), body.get("signature")
+        if not (address and nonce and signature):
+            return as_json(400, {"error": "Missing required parameters"})
+        try:
+            self._gate.admit(address=address, nonce=nonce, signature=signature, command="createAuthToken")
+        except Unauthorized as refusal:
+            return as_json(401, {"error": str(refusal)})
+        valid_until = _number(body.get("validUntil")) or None
+        return as_json(
+            200,
+            {
+                "token": self._gate.issue_token(
+                    address=str(address), nonce=str(nonce), valid_until=valid_until
+                )
+            },
+        )
+
+    def _invalidate_token(self, request: Request) -> Answer:
+        """Revoke a token for anyone who knows it, whatever the signature. Source: recording 15 (29, 34)."""
+        body = request.body
+        address, nonce, signature, token = (
+            body.get(name) for name in ("address", "nonce", "signature", "token")
+        )
+        if not (address and nonce and signature and token):
+            return as_json(400, {"error": "Missing required parameters"})
+        with contextlib.suppress(Unauthorized):
+            self._gate.admit(address=address, nonce=nonce, signature=signature, command="invalidateAuthToken")
+        self._store.revoke_token(token=str(token))
+        return as_json(200, {"success": True})
+
+    # how a job looks
+
+    def _start_report(self, job: Job) -> dict[str, Any]:
+        long_id = f"{self._engine.environment.engine_id}-{job['id']}"
+        report = self._report(job) | {"jobId": long_id, "results": []}
+        return {name: report[name] for name in START_KEYS}
+
+    def _report(self, job: Job) -> dict[str, Any]:
+        """Describe a job as status answers do, without its results. Source: recording 10, exchange 8."""
+        spec, ended = job["spec"], job["finished_at"] is not None
+        oom = job["oom_killed"]
+        return {
+            "owner": job["owner"],
+            "did": None,
+            "jobId": job["id"],
+            "dateCreated": _moment(job["created_at"]),
+            "dateFinished": _moment(job["finished_at"]) if ended else None,
+            "status": job["status"],
+            "statusText": STATUS_TEXTS[job["status"]],
+            "results": None,
+            "inputDID": None,
+            "algoDID": None,
+            "agreementId": None,
+            "environment": self._engine.environment.id,
+            "stopRequested": bool(job["stop_requested"]),
+            "resources": [{"id": name, "amount": amount} for name, amount in spec["resources"].items()],
+            "isFree": True,
+            "algoStartTimestamp": _moment(job["algo_started_at"]),
+            "algoStopTimestamp": _moment(job["algo_stopped_at"]),
+            "metadata": spec["metadata"],
+            "additionalViewers": spec["viewers"],
+            "terminationDetails": {
+                "exitCode": job["exit_code"] if ended else None,
+                "OOMKilled": bool(oom) if ended and oom is not None else None,
+            },
+            "payment": None,
+            "algoDuration": 0,
+            "queueMaxWaitTime": spec["queue_max_wait"],
+            "jobIdHash": "0x" + sha256(job["id"].encode()).hexdigest(),
+            "buildStartTimestamp": "0",
+            "buildStopTimestamp": "0",
+            "maxJobDuration": spec["max_job_duration"],
+        }
+
+
+def _missing(fields: Mapping[str, Any], command: str, *names: str) -> str | None:
+    """Return the node's complaint about the first missing field, or None. Source: recordings 17 and 18."""
+    for name in names:
+        if fields.get(name) is None or fields[name] == "":
+            return (
+                f'Missing one ( "{name}" ) or more required field(s) for command: "{command}".'
+                f" Required fields: {','.join(names)}"
+            )
+    return None
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _number(value: object) -> int:
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _moment(seconds: float | None) -> str:
+    """Spell seconds since the epoch as JavaScript does; "0" for what has not happened."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") if seconds else "0"
+
+
+def _read(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk

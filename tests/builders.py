@@ -1,0 +1,269 @@
+"""Builds records for tests, with defaults that fit together and nothing random.
+
+The cast: Alice owns the team, Bob launches, Vera views, Charlie is an owner in another team.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from django.core.files.base import ContentFile
+
+from jobs.lifecycle import TERMINAL, State
+from jobs.models import (
+    Asset,
+    Environment,
+    Job,
+    JobEvent,
+    JobInput,
+    LogChunk,
+    Membership,
+    Network,
+    Node,
+    Pulse,
+    Result,
+    Team,
+    User,
+    Wallet,
+)
+from jobs.models.teams import Role
+from jobs.services import vault
+
+NOW = datetime(2025, 11, 22, 14, 0, tzinfo=UTC)
+PASSWORD = "correct horse battery staple"  # signs every member of the cast in
+PASSWORD_HASH = "md5$salt$" + hashlib.md5(b"salt" + PASSWORD.encode()).hexdigest()
+CONTAINER = {
+    "entrypoint": "python3 $ALGO",
+    "image": "python",
+    "tag": "3.11-slim",
+    "checksum": "sha256:" + "ab" * 32,
+}
+# As a node lists it. Source: recording 01, exchange 5.
+RAW_ENVIRONMENT: dict[str, Any] = {
+    "id": "0x60962e6d-0x859c776a",
+    "runningJobs": 0,
+    "consumerAddress": "0xa0Ee7A142d267C1f36714E4a8F75612F20a79720",
+    "platform": {"architecture": "x86_64", "os": "linux"},
+    "access": {"addresses": [], "accessLists": []},
+    "fees": {
+        "8996": [
+            {
+                "feeToken": "0x5FbDB2315678afecb367f032d93F642f64180aa3",
+                "prices": [{"id": "cpu", "price": 1}, {"id": "ram", "price": 0.1}],
+            }
+        ]
+    },
+    "resources": [
+        {"id": "cpu", "type": "cpu", "total": 2, "max": 2, "min": 1, "description": "AMD EPYC", "inUse": 0},
+        {"id": "ram", "type": "ram", "total": 8, "max": 4, "min": 1, "inUse": 0},
+        {"id": "disk", "type": "disk", "total": 20, "max": 10, "min": 0, "inUse": 0},
+    ],
+    "queuedJobs": 0,
+    "queuedFreeJobs": 0,
+    "enableNetwork": False,
+    "storageExpiry": 604800,
+    "minJobDuration": 10,
+    "maxJobDuration": 3600,
+    "maxJobs": 10,
+    "description": "Paid and free environment",
+    "free": {
+        "access": {"addresses": [], "accessLists": []},
+        "minJobDuration": 10,
+        "maxJobDuration": 120,
+        "maxJobs": 2,
+        "resources": [
+            {"id": "cpu", "total": 2, "min": 1, "max": 1, "inUse": 0},
+            {"id": "ram", "total": 4, "min": 1, "max": 2, "inUse": 0},
+            {"id": "disk", "total": 4, "min": 0, "max": 1, "inUse": 0},
+        ],
+        "allowImageBuild": True,
+    },
+    "runningfreeJobs": 0,
+}
+
+_numbers = count(1)
+
+
+def make_user(username: str = "alice", **values: Any) -> User:
+    """Make a person who signs in with PASSWORD (a weak hash, because a strong one takes 0.2 s each time)."""
+    values = {"first_name": username.capitalize(), "password": PASSWORD_HASH} | values
+    return User.objects.create(username=username, **values)
+
+
+def make_team(slug: str = "coastal", **values: Any) -> Team:
+    """Make a team without members."""
+    return Team.objects.create(slug=slug, **({"name": "Coastal Lab"} | values))
+
+
+def make_member(*, team: Team, username: str, role: Role) -> User:
+    """Make a person who is a member of the team."""
+    user = make_user(username)
+    Membership.objects.create(team=team, user=user, role=role)
+    return user
+
+
+def make_network(**values: Any) -> Network:
+    """Make the sandbox's network, or return it."""
+    defaults = {"name": "Sandbox", "is_sandbox": True} | values
+    return Network.objects.get_or_create(chain_id=defaults.pop("chain_id", 8996), defaults=defaults)[0]
+
+
+def make_node(**values: Any) -> Node:
+    """Make a node that answered a moment ago."""
+    defaults: dict[str, Any] = {
+        "name": "Harbour node",
+        "base_url": "http://127.0.0.1:8001",
+        "network": values.get("network") or make_network(),
+        "allow_private": True,
+        "asked_at": NOW,
+        "answered_at": NOW,
+    }
+    return Node.objects.create(**(defaults | values))
+
+
+def make_environment(*, node: Node, **values: Any) -> Environment:
+    """Make an environment with a free tier of two places."""
+    raw = {**RAW_ENVIRONMENT, "id": values.get("env_id", RAW_ENVIRONMENT["id"])}
+    defaults: dict[str, Any] = {
+        "env_id": raw["id"],
+        "description": "Paid and free environment",
+        "has_free_tier": True,
+        "free_room": 2,
+        "raw": raw,
+        "seen_at": NOW,
+    }
+    return Environment.objects.create(node=node, **(defaults | values))
+
+
+def make_wallet(*, team: Team, label: str = "demo", **values: Any) -> Wallet:
+    """Make a wallet whose key is the number 7, encrypted with the tests' vault key."""
+    defaults: dict[str, Any] = {
+        "address": "0xd41c057fd1c78805AAC12B0A94a405c0461A6FBb",
+        "encrypted_key": vault.seal((7).to_bytes(32, "big")),
+    }
+    return Wallet.objects.create(team=team, label=label, **(defaults | values))
+
+
+def make_asset(*, team: Team, node: Node, kind: str = Asset.Kind.DATASET, **values: Any) -> Asset:
+    """Make a catalogue entry that the node serves: a dataset with one compute service, or an algorithm."""
+    algorithm = kind == Asset.Kind.ALGORITHM
+    defaults: dict[str, Any] = {
+        "did": f"did:op:{next(_numbers):064x}",
+        "name": "Linear regression" if algorithm else "Buoys 2025",
+        "description": "Wave heights, measured.",
+        "author": "Coastal Lab",
+        "licence": "CC0-1.0",
+        "tags": ["waves"],
+        "chain_id": node.network.chain_id,
+        "services": [
+            {
+                "id": "access-1" if algorithm else "compute-1",
+                "type": "access" if algorithm else "compute",
+                "name": "",
+                "timeout_s": 0,
+                "datatoken": "0x" + "11" * 20,
+                "endpoint": node.base_url,
+                "compute": None if algorithm else {"trusted_algorithms": [{"did": "*"}]},
+            }
+        ],
+        "container": CONTAINER if algorithm else None,
+        "raw": {},
+        "fetched_at": NOW,
+    }
+    return Asset.objects.create(team=team, node=node, kind=kind, **(defaults | values))
+
+
+def make_job(
+    *,
+    team: Team,
+    state: State = State.REQUESTED,
+    launched_by: User | None = None,
+    datasets: list[Asset] | None = None,
+    **values: Any,
+) -> Job:
+    """Make a job in the given state, with whatever it needs that is not given, and its first event.
+
+    Times fit the state: requested 4 minutes before NOW, accepted from RUNNING on, ended when it is terminal.
+    """
+    node = values.pop("node", None) or Node.objects.order_by("pk").first() or make_node()
+    algorithm = (
+        values.pop("algorithm", None)
+        or Asset.objects.filter(team=team, kind=Asset.Kind.ALGORITHM).order_by("pk").first()
+        or make_asset(team=team, node=node, kind=Asset.Kind.ALGORITHM)
+    )
+    datasets = datasets or [
+        Asset.objects.filter(team=team, kind=Asset.Kind.DATASET).order_by("pk").first()
+        or make_asset(team=team, node=node)
+    ]
+    requested_at = values.pop("requested_at", NOW - timedelta(minutes=4))
+    at_node = (
+        state in TERMINAL
+        or State.RUNNING in (state, values.get("attention_from"))
+        or state == State.COLLECTING
+    )
+    defaults: dict[str, Any] = {
+        "name": f"{algorithm.name}, {datasets[0].name}",
+        "launch_key": uuid.UUID(int=next(_numbers)),
+        "launched_by": launched_by,
+        "wallet": values.get("wallet") or Wallet.objects.filter(team=team).first() or make_wallet(team=team),
+        "node": node,
+        "environment": values.get("environment") or node.environments.first() or make_environment(node=node),
+        "algorithm": algorithm,
+        "algorithm_service_id": algorithm.services[0]["id"],
+        "container": algorithm.container,
+        "max_duration_s": 120,
+        "queue_wait_s": 120,
+        "state": state,
+        "node_job_id": f"0x60962e6d-0x{next(_numbers):064x}" if at_node else "",
+        "node_status": (70 if state in TERMINAL else 40) if at_node else None,
+        "accepted_at": requested_at + timedelta(seconds=1) if at_node else None,
+        "ended_at": requested_at + timedelta(minutes=2) if state in TERMINAL else None,
+        "requested_at": requested_at,
+    }
+    job = Job.objects.create(team=team, **(defaults | values))
+    JobInput.objects.bulk_create(
+        JobInput(job=job, position=i, dataset=dataset, service_id=dataset.services[0]["id"])
+        for i, dataset in enumerate(datasets)
+    )
+    make_event(job=job, at=requested_at, after=State.REQUESTED, message="Launched.", actor=launched_by)
+    return job
+
+
+def make_event(*, job: Job, at: datetime, kind: str = JobEvent.Kind.STATE, **values: Any) -> JobEvent:
+    """Make one event of a job's history."""
+    return JobEvent.objects.create(job=job, at=at, kind=kind, **values)
+
+
+def make_log(*, job: Job, text: str, stream: int = 1, at: datetime = NOW) -> LogChunk:
+    """Append a piece to a job's live log."""
+    last = LogChunk.objects.filter(job=job).order_by("-offset").first()
+    offset = last.offset + len(last.data) if last else 0
+    return LogChunk.objects.create(job=job, offset=offset, stream=stream, data=text.encode(), arrived_at=at)
+
+
+def make_result(
+    *, job: Job, name: str = "summary.csv", data: bytes | None = b"a,b\n1,2\n", **values: Any
+) -> Result:
+    """Make an archived result with these bytes; without bytes, one that could not be fetched yet."""
+    defaults: dict[str, Any] = {
+        "index": job.results.count(),
+        "name": name,
+        "path": "",
+        "kind": "output",
+        "status": Result.Status.PENDING if data is None else Result.Status.ARCHIVED,
+    }
+    if data is not None:
+        defaults |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "archived_at": NOW}
+    result = Result.objects.create(job=job, **(defaults | values))
+    if data is not None:
+        result.file.save(f"{job.pk}/{result.pk}.bin", ContentFile(data))
+    return result
+
+
+def beat(at: datetime = NOW) -> None:
+    """Let the worker have been alive at this time."""
+    Pulse.objects.update_or_create(name="pulse", defaults={"beat_at": at})

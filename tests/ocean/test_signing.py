@@ -1,0 +1,227 @@
+import copy
+import json
+import pickle
+
+import pytest
+from eth_account import Account
+from eth_account.messages import encode_defunct
+
+from jobs.ocean import signing
+from jobs.ocean.signing import (
+    DEV_ADDRESSES,
+    Form,
+    Signed,
+    Signer,
+    Token,
+    key_from_hex,
+    key_from_keystore,
+    key_from_mnemonic,
+    new_key,
+    node_message,
+)
+from jobs.ocean.units import Address
+from tests.ocean.wire import MNEMONIC, account, accounts, exchanges, recording
+
+PROOFS = {
+    ("POST", "/api/services/freeCompute"): signing.prove_start_free,
+    ("PUT", "/api/services/compute"): signing.prove_stop,
+    ("GET", "/api/services/computeResult"): signing.prove_result,
+    ("GET", "/api/services/computeStreamableLogs"): signing.prove_logs,
+    ("POST", "/api/services/auth/token"): signing.prove_token,
+    ("POST", "/api/services/auth/token/invalidate"): signing.prove_invalidate,
+}
+# Calls that were recorded because their signature is wrong, or over another text: (scenario, exchange).
+WRONG_ON_PURPOSE = {
+    ("15", 31),
+    ("15", 34),
+    ("17", 8),
+    ("17", 9),
+    ("17", 10),
+    ("17", 11),
+    ("18", 18),
+    ("18", 19),
+    ("18", 24),
+    ("18", 25),
+    ("18", 34),
+    ("22", 8),  # met by accident: the hash starts with a zero byte, all 32 bytes signed, 401
+    ("26", 9),
+    ("28", 1),
+}
+# The node was played with both forms; these two carry the text, all others the bytes.
+TEXT_FORM = {("11", 2), ("28", 3)}
+
+
+def known_answers() -> list[tuple[str, object, Signed, Form]]:
+    """Every recorded good signature of a call that we make: id, prove function, what was sent, form."""
+    found = []
+    for number, exchange in exchanges():
+        request = exchange["request"]
+        prove = PROOFS.get((request["method"], request["path"]))
+        fields = {**request["query"], **(request["body"] if isinstance(request["body"], dict) else {})}
+        owner = fields.get("consumerAddress") or fields.get("address")
+        key = (number, exchange["seq"])
+        if prove is None or "signature" not in fields or owner not in accounts() or key in WRONG_ON_PURPOSE:
+            continue
+        sent = Signed(Address(owner), int(fields["nonce"]), fields["signature"])
+        found.append((f"{number}-{exchange['seq']}", prove, sent, "text" if key in TEXT_FORM else "bytes"))
+    return found
+
+
+class TestSignatures:
+    @pytest.mark.parametrize(("name", "prove", "sent", "form"), known_answers())
+    def test_equal_the_recorded_ones(self, name, prove, sent, form):
+        proof = prove(accounts()[sent.address], nonce=sent.nonce, form=form)
+
+        assert proof == sent
+
+    def test_are_many_and_of_every_command(self):
+        answers = known_answers()
+
+        assert len(answers) > 140
+        assert {prove for _, prove, _, _ in answers} == set(PROOFS.values())
+
+    def test_default_to_the_text_form(self):
+        sent = recording("28")[3]["request"]["query"]
+
+        proof = signing.prove_result(account(8), nonce=int(sent["nonce"]))
+
+        assert proof.signature == sent["signature"]
+
+    def test_over_all_32_bytes_would_be_refused_where_the_digest_starts_with_zero(self):
+        sent = recording("28")[1]["request"]["query"]
+        message = node_message(address=account(8).address, nonce=389, command="getComputeResult")
+
+        assert message.startswith("0x00")
+        assert signing.prove_result(account(8), nonce=389, form="bytes").signature != sent["signature"]
+        assert recording("28")[1]["response"]["status"] == 401
+
+    def test_recover_to_the_signer_in_both_forms(self):
+        signer = account(1)
+        message = node_message(address=signer.address, nonce=7, command="stopCompute")
+
+        text = signing.prove_stop(signer, nonce=7).signature
+        raw = signing.prove_stop(signer, nonce=7, form="bytes").signature
+
+        assert Account.recover_message(encode_defunct(text=message), signature=text) == signer.address
+        assert (
+            Account.recover_message(encode_defunct(hexstr=message.replace("0x", "")), signature=raw)
+            == signer.address
+        )
+
+
+class TestSigner:
+    def test_hides_its_key(self):
+        key = new_key()
+        signer = Signer(key)
+
+        assert key.hex() not in repr(signer)
+        assert key.hex() not in f"{signer} {signer!r}"
+        assert signer.address in repr(signer)
+        assert not hasattr(signer, "__dict__")
+
+    @pytest.mark.parametrize("write_down", [pickle.dumps, copy.copy, copy.deepcopy])
+    def test_is_neither_copied_nor_pickled(self, write_down):
+        with pytest.raises(TypeError, match="neither copied nor written down"):
+            write_down(account(1))
+
+    def test_takes_hex_and_bytes_alike(self):
+        key = new_key()
+
+        assert Signer(key).address == Signer(key.hex()).address == Signer("0x" + key.hex()).address
+
+    def test_proofs_hide_signature_and_token(self):
+        proof = signing.prove_stop(account(1), nonce=1)
+
+        assert proof.signature not in repr(proof)
+        assert "very-secret" not in repr(Token(address=account(1).address, token="very-secret"))
+
+
+class TestKeys:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "0x",
+            "12",
+            "zz" * 32,
+            "0x" + "00" * 32,
+            "ff" * 32,
+            "0x" + "12" * 31,
+            "12" * 33,
+            "a word that is no key",
+        ],
+    )
+    def test_that_are_none_are_refused_without_repeating_them(self, text):
+        with pytest.raises(ValueError) as caught:
+            key_from_hex(text)
+
+        assert len(text) < 3 or text not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+    def test_come_from_seed_phrases(self):
+        assert Signer(key_from_mnemonic(f"  {MNEMONIC}  ")).address == account(0).address
+
+    @pytest.mark.parametrize(
+        ("text", "path"),
+        [
+            ("", "m/44'/60'/0'/0/0"),
+            ("test test", "m/44'/60'/0'/0/0"),
+            (MNEMONIC, "x/1"),
+            (MNEMONIC + " zoo", "m/0"),
+        ],
+    )
+    def test_from_bad_phrases_are_refused_without_repeating_them(self, text, path):
+        with pytest.raises(ValueError, match="no valid seed phrase") as caught:
+            key_from_mnemonic(text, path)
+
+        assert "test" not in str(caught.value)
+        assert caught.value.__suppress_context__
+
+    def test_come_from_keystores(self):
+        key = new_key()
+        stored = json.dumps(Account.encrypt(key, "secret", kdf="pbkdf2", iterations=1_000))
+
+        assert key_from_keystore(stored, "secret") == key
+        with pytest.raises(ValueError, match="wrong password"):
+            key_from_keystore(stored, "wrong")
+
+    @pytest.mark.parametrize(
+        "stored",
+        [
+            "",
+            "[]",
+            "{}",
+            '{"crypto": 1}',
+            "[" * 5_000,
+            "x" * 30_000,
+            '{"crypto": {"kdf": "scrypt", "kdfparams": {"n": 1073741824, "r": 8, "p": 1}}}',
+            '{"crypto": {"kdf": "pbkdf2", "kdfparams": {"c": 100000000000}}}',
+            '{"version": 3, "crypto": {"kdfparams": {"n": 2, "r": 1, "p": 1}}}',
+        ],
+        ids=range(9),
+    )
+    def test_from_hostile_keystores_are_refused_quickly(self, stored):
+        with pytest.raises(ValueError, match=r"keystore"):
+            key_from_keystore(stored, "secret")
+
+    def test_are_new_every_time(self):
+        assert new_key() != new_key()
+
+
+class TestDevAddresses:
+    @pytest.mark.parametrize(
+        ("phrase", "count"),
+        [
+            (MNEMONIC, 20),
+            ("myth like bonus scare over problem client lizard pioneer submit female collect", 10),
+            ("taxi music thumb unique chat sand crew more leg another off lamp", 10),
+        ],
+    )
+    def test_are_those_of_the_public_phrases(self, phrase, count):
+        derived = {Signer(key_from_mnemonic(phrase, f"m/44'/60'/0'/0/{n}")).address for n in range(count)}
+
+        assert derived <= DEV_ADDRESSES
+
+    def test_hold_nobody_elses(self):
+        assert len(DEV_ADDRESSES) == 40
+        assert Signer(new_key()).address not in DEV_ADDRESSES

@@ -1,0 +1,473 @@
+"""Every recorded answer to a call that we make, good and bad: it parses, or raises the documented error."""
+
+import pytest
+
+from jobs.ocean import signing
+from jobs.ocean.compute import JobReport, ResultEntry
+from jobs.ocean.errors import BadAnswer, OceanError, Rejected, Unreachable
+from jobs.ocean.node import OceanNode
+from jobs.ocean.transport import Transport
+from jobs.ocean.units import Address
+from tests.ocean.test_wire_requests import start_request
+from tests.ocean.wire import Answer, account, exchanges, node, recorded_body, recording
+
+OWNER = account(1)
+START = signing.prove_start_free(OWNER, nonce=1)
+STOP = signing.prove_stop(OWNER, nonce=1)
+RESULT = signing.prove_result(OWNER, nonce=1)
+LOGS = signing.prove_logs(OWNER, nonce=1)
+TOKEN = signing.prove_token(OWNER, nonce=1)
+GOOD = "good"
+
+# Scenario, exchange: the code of the error. Whatever is not named here must parse.
+REFUSALS = {
+    ("14", 2): "not_running",
+    ("14", 12): "not_running",
+    **{("15", seq): "token" for seq in (11, 14, 22, 26, 28, 30)},
+    **{("15", seq): "not_authorized" for seq in (12, 16, 20)},
+    ("15", 13): "signature",
+    ("15", 31): "signature",
+    ("15", 32): "nonce",
+    ("15", 33): "bad_request",
+    ("16", 10): "unknown_job",
+    ("16", 13): "server_error",
+    ("16", 14): "unknown_job",
+    ("16", 15): "server_error",
+    ("16", 18): "server_error",
+    **{("17", seq): "bad_request" for seq in (1, 2, 3, 4, 5, 6, 27, 28)},
+    **{("17", seq): "signature" for seq in (7, 8, 9, 10, 11)},
+    **{("17", seq): "nonce" for seq in (12, 13)},
+    **{("17", seq): "unknown_environment" for seq in (14, 15, 16)},
+    **{("17", seq): "too_many_resources" for seq in (17, 18, 19)},
+    **{("17", seq): "image" for seq in (20, 21, 22, 23, 24)},
+    ("17", 25): "metadata_too_large",
+    ("17", 26): "unknown_asset",
+    ("17", 29): "too_large",
+    ("18", 3): "result_missing",
+    ("18", 9): "result_missing",
+    **{("18", seq): "bad_request" for seq in (10, 11, 12, 16, 29)},
+    **{("18", seq): "unknown_job" for seq in (13, 14, 15, 28, 30, 33)},
+    **{("18", seq): "not_authorized" for seq in (17, 22, 25)},
+    **{("18", seq): "signature" for seq in (18, 19, 24)},
+    ("18", 21): "nonce",
+    **{("18", seq): "not_running" for seq in (26, 27)},
+    **{("18", seq): "server_error" for seq in (31, 32, 34, 35)},
+    ("22", 8): "signature",
+    ("24", 4): "busy",
+    **{("25", seq): "rate_limited" for seq in (10, 11, 12)},
+    ("26", 9): "signature",
+    ("26", 11): "unknown_job",
+    ("26", 15): "nonce",
+    ("26", 19): "not_authorized",
+    ("28", 1): "signature",
+    **{("28", seq): "unknown_job" for seq in (2, 3)},
+    ("30", 16): "unknown_asset",
+    ("30", 17): "bad_request",
+    ("33", 41): "image",
+}
+
+
+def short(job_id: str) -> str:
+    return job_id.partition("-")[2] or job_id
+
+
+def listed() -> dict[tuple[str, str, int], ResultEntry]:
+    """What the status answers of each scenario say of every result, the latest answer last."""
+    found = {}
+    for number, exchange in exchanges():
+        answer = exchange["response"]["body"].get("json")
+        if exchange["request"]["path"] == "/api/services/compute" and isinstance(answer, list):
+            for entry in answer:
+                for result in entry.get("results") or ():
+                    key = number, short(entry["jobId"]), result["index"]
+                    found[key] = ResultEntry.model_validate(result)
+    return found
+
+
+LISTED = listed()
+UNLISTED = ResultEntry(index=0, name="x", kind="output", size=None)
+
+
+def call_of(number: str, exchange: dict):
+    """The call of ours that this exchange answers, or None where we make no such call."""
+    request = exchange["request"]
+    query = request["query"]
+    match request["method"], request["path"]:
+        case "GET", "/":
+            return lambda client: client.identify()
+        case "GET", "/api/services/nonce":
+            return lambda client: client.nonce(address=OWNER.address)
+        case "GET", "/api/services/computeEnvironments":
+            return lambda client: client.environments()
+        case "POST", "/api/services/freeCompute":
+            return lambda client: client.start_free(request=start_request(), proof=START)
+        case "GET", "/api/services/compute" if "jobId" in query:
+            return lambda client: client.job(job_id=query["jobId"])
+        case "GET", "/api/services/compute":
+            owner = Address(query["consumerAddress"]) if is_address(query) else OWNER.address
+            return lambda client: client.jobs_of(owner=owner)
+        case "PUT", "/api/services/compute":
+            return lambda client: client.stop(job_id="0x60-1", proof=STOP)
+        case "GET", "/api/services/computeResult":
+            entry = LISTED.get((number, short(query.get("jobId", "")), query.get("index")), UNLISTED)
+            if exchange["response"]["body"].get("length", 0) > len(recorded_body(exchange["response"])):
+                # The recording keeps only the begin of long bodies.
+                entry = entry.model_copy(update={"size": None})
+            return lambda client: read_result(client, entry)
+        case "GET", "/api/services/computeStreamableLogs":
+            return read_log
+        case "POST", "/api/services/auth/token":
+            return lambda client: client.create_token(proof=TOKEN)
+        case "POST", "/api/services/auth/token/invalidate":
+            return lambda client: client.invalidate_token(proof=TOKEN, token="t")
+        case "GET", path if path.startswith("/api/aquarius/assets/ddo/"):
+            return lambda client: client.get_ddo(did="did:op:" + "0" * 64)
+    return None
+
+
+def is_address(query: dict) -> bool:
+    return str(query.get("consumerAddress", "")).startswith("0x")
+
+
+def read_result(client: OceanNode, entry: ResultEntry) -> bytes:
+    with client.open_result(
+        job_id="0x60-1", entry=entry, proof=RESULT, max_bytes=10_000_000, total_s=5
+    ) as body:
+        return b"".join(body)
+
+
+def read_log(client: OceanNode) -> list:
+    with client.stream_log(job_id="0x60-1", proof=LOGS, max_bytes=10_000_000, total_s=5) as pieces:
+        return list(pieces)
+
+
+CALLS = [
+    pytest.param(number, exchange, call, id=f"{number}-{exchange['seq']}")
+    for number, exchange in exchanges()
+    if (call := call_of(number, exchange)) is not None
+]
+
+
+class TestRecordedAnswers:
+    @pytest.mark.parametrize(("number", "exchange", "call"), CALLS)
+    def test_parse_or_raise_the_documented_error(self, number, exchange, call):
+        client, wire = node(Answer.recorded(exchange))
+
+        try:
+            call(client)
+            outcome = GOOD
+        except OceanError as error:
+            outcome = error.code
+            assert isinstance(error, Rejected | BadAnswer)
+            assert "0x" + "a" not in error.message
+            assert len(error.message) < 400
+
+        assert outcome == REFUSALS.get((number, exchange["seq"]), GOOD)
+        assert len(wire.sent) == 1
+
+    def test_cover_hundreds_of_exchanges_and_every_refusal(self):
+        covered = {(param.values[0], param.values[1]["seq"]) for param in CALLS}
+
+        assert len(covered) > 400
+        assert set(REFUSALS) <= covered
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("number", "seq", "retryable", "maybe_happened"),
+        [
+            ("24", 4, True, False),  # busy
+            ("17", 12, True, False),  # nonce
+            ("17", 14, False, False),  # unknown environment, although it is a 500
+            ("17", 21, False, False),  # image, although it is a 500
+            ("17", 9, False, False),  # signature
+            ("17", 29, False, False),  # too large
+            ("18", 34, True, True),  # a stop that says nothing
+        ],
+    )
+    def test_say_whether_they_may_pass_and_whether_it_happened(self, number, seq, retryable, maybe_happened):
+        exchange = recording(number)[seq]
+        client, _ = node(Answer.recorded(exchange))
+
+        with pytest.raises(Rejected) as caught:
+            call_of(number, exchange)(client)
+
+        assert (caught.value.retryable, caught.value.maybe_happened) == (retryable, maybe_happened)
+
+    def test_of_the_rate_limit_say_how_long_to_wait(self):
+        client, _ = node(Answer.recorded(recording("25")[10]))
+
+        with pytest.raises(Rejected) as caught:
+            client.nonce(address=OWNER.address)
+
+        assert caught.value.retry_after_s == 60
+        assert caught.value.retryable
+
+    def test_never_quote_what_a_node_repeats(self):
+        secret = START.signature
+        client, _ = node(Answer.json(f"Parameter signature {secret} is bad", 400))
+
+        with pytest.raises(Rejected) as caught:
+            client.start_free(request=start_request(), proof=START)
+
+        assert secret not in caught.value.message
+
+    def test_name_the_resource_and_its_limit(self):
+        exchange = recording("17")[18]
+        client, _ = node(Answer.recorded(exchange))
+
+        with pytest.raises(Rejected, match="at most 2 of ram; 64 was asked for"):
+            client.start_free(request=start_request(), proof=START)
+
+    @pytest.mark.parametrize("status", [500, 502, 503, 504])
+    def test_without_known_words_may_have_happened_when_it_was_a_write(self, status):
+        client, _ = node(Answer.text("upstream broke", status))
+
+        with pytest.raises(Rejected) as caught:
+            client.start_free(request=start_request(), proof=START)
+
+        assert caught.value.maybe_happened
+        assert caught.value.retryable
+
+    def test_by_403_are_not_authorized(self):
+        client, _ = node(Answer.text("no", 403))
+
+        with pytest.raises(Rejected) as caught:
+            client.start_free(request=start_request(), proof=START)
+
+        assert caught.value.code == "not_authorized"
+
+
+class TestIdentify:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {},
+            [],
+            {"software": "Provider"},
+            {"software": "Ocean-Node"},
+            {"software": "Ocean-Node", "providerAddress": 1},
+        ],
+    )
+    def test_refuses_what_is_no_ocean_node(self, answer):
+        client, _ = node(Answer.json(answer))
+
+        with pytest.raises(BadAnswer) as caught:
+            client.identify()
+
+        assert caught.value.code == "not_a_node"
+
+    def test_gives_address_and_chains(self):
+        client, _ = node(Answer.recorded(recording("01")[1]))
+
+        identity = client.identify()
+
+        assert identity.address == account(9).address
+        assert identity.chain_ids == (8996,)
+
+
+class TestNonce:
+    @pytest.mark.parametrize(("sent", "nonce"), [("0", 0), (0, 0), ("1795330880771", 1795330880771), (5, 5)])
+    def test_is_read_as_text_or_number(self, sent, nonce):
+        client, _ = node(Answer.json({"nonce": sent}))
+
+        assert client.nonce(address=OWNER.address) == nonce
+
+    @pytest.mark.parametrize("sent", [None, True, "", "-1", "1.5", "x", 10**30, {}, "٣"])
+    def test_that_is_no_number_is_a_bad_answer(self, sent):
+        client, _ = node(Answer.json({"nonce": sent}))
+
+        with pytest.raises(BadAnswer) as caught:
+            client.nonce(address=OWNER.address)
+
+        assert caught.value.code == "nonce_answer"
+
+
+class TestStartFree:
+    def test_gives_the_long_and_the_short_id(self):
+        exchange = recording("33")[42]
+        client, _ = node(Answer.recorded(exchange))
+
+        report = client.start_free(request=start_request(), proof=START)
+
+        sent = exchange["response"]["body"]["json"][0]["jobId"]
+        assert report.long_id == sent
+        assert sent.endswith("-" + report.job_id)
+        assert report.status == 10
+        assert not report.ended
+
+    @pytest.mark.parametrize("answer", [[], [{}], {}, "ok", None, [1], [{"jobId": "a"}]])
+    def test_may_have_happened_when_the_answer_cannot_be_read(self, answer):
+        client, _ = node(Answer.json(answer))
+
+        with pytest.raises(BadAnswer) as caught:
+            client.start_free(request=start_request(), proof=START)
+
+        assert caught.value.maybe_happened
+
+
+class TestJobs:
+    def test_of_others_are_dropped(self):
+        mine, theirs = dict(job()), {**job(), "owner": account(2).address}
+        client, _ = node(Answer.json([mine, theirs]))
+
+        reports = client.jobs_of(owner=Address(mine["owner"]))
+
+        assert [report.owner for report in reports] == [mine["owner"]]
+        assert reports.skipped == 0
+
+    def test_that_are_malformed_are_counted_and_do_not_hide_the_others(self):
+        good = job()
+        broken = [{**good, "status": "40"}, {**good, "results": [{"index": -1}]}, 7, {**good, "jobId": None}]
+        client, _ = node(Answer.json([broken[0], good, *broken[1:]]))
+
+        reports = client.jobs_of(owner=Address(good["owner"]))
+
+        assert len(reports) == 1
+        assert reports.skipped == 4
+
+    def test_that_are_all_malformed_are_a_bad_answer_and_not_an_empty_list(self):
+        client, _ = node(Answer.json([{**job(), "status": "40"}]))
+
+        with pytest.raises(BadAnswer, match="status"):
+            client.jobs_of(owner=OWNER.address)
+
+    def test_are_at_most_five_thousand(self):
+        client, _ = node(
+            Answer.json(
+                [{"jobId": "1-a", "environment": "1-b", "owner": account(1).address, "status": 1}] * 5_010
+            )
+        )
+
+        reports = client.jobs_of(owner=OWNER.address)
+
+        assert len(reports) == 5_000
+        assert reports.skipped == 10
+
+    def test_get_their_long_id_back_from_the_environment(self):
+        started = recording("10")[2]["response"]["body"]["json"][0]["jobId"]
+        client, _ = node(Answer.recorded(recording("10")[3]))
+
+        report = client.job(job_id=started)
+
+        assert report.long_id == started
+
+    def test_carry_the_tag_of_their_start(self):
+        report = JobReport.model_validate(
+            {**job(), "job_id": "a", "long_id": "1-a", "metadata": {"tag": "6f2c"}}
+        )
+
+        assert report.tag == "6f2c"
+        assert (
+            JobReport.model_validate({**job(), "job_id": "a", "long_id": "1-a", "metadata": "x"}).tag is None
+        )
+
+    def test_of_another_id_than_asked_are_unknown(self):
+        client, _ = node(Answer.json([job()]))
+
+        with pytest.raises(Rejected) as caught:
+            client.job(job_id="0x60-ffff")
+
+        assert caught.value.code == "unknown_job"
+
+
+class TestOpenResult:
+    def test_gives_the_recorded_bytes(self):
+        exchange = recording("10")[12]
+        client, _ = node(Answer.recorded(exchange))
+
+        data = read_result(client, ResultEntry(index=3, name="outputs.tar", kind="output", size=2560))
+
+        assert data == recorded_body(exchange["response"])
+        assert len(data) == 2560
+
+    def test_takes_the_frames_off_an_algorithm_log(self):
+        client, _ = node(Answer.recorded(recording("10")[11]))
+
+        data = read_result(client, ResultEntry(index=2, name="algorithm.log", kind="algorithmLog", size=36))
+
+        assert data == b"to stdout\nto stderr\n"
+
+    def test_raises_when_less_comes_than_was_listed(self):
+        client, _ = node(Answer(b"12345"))
+
+        with pytest.raises(BadAnswer) as caught:
+            read_result(client, ResultEntry(index=0, name="a", kind="output", size=6))
+
+        assert caught.value.code == "result_incomplete"
+
+    def test_takes_a_log_that_has_grown_since(self):
+        client, _ = node(Answer(b"12345"))
+
+        assert read_result(client, ResultEntry(index=0, name="a", kind="imageLog", size=4)) == b"12345"
+
+    def test_takes_an_empty_file_that_was_listed_as_empty(self):
+        client, _ = node(Answer(b""))
+
+        assert read_result(client, ResultEntry(index=0, name="a", kind="output", size=0)) == b""
+
+
+class TestStreamLog:
+    def test_gives_the_recorded_lines(self):
+        client, _ = node(Answer.recorded(recording("14")[10]))
+
+        pieces = read_log(client)
+
+        assert pieces[0].data == b"tick 0\n"
+        assert {piece.stream for piece in pieces} == {1}
+        assert b"".join(piece.data for piece in pieces).startswith(b"tick 0\ntick 1\n")
+
+    def test_ends_quietly_when_our_patience_does(self):
+        class Patient(Transport):
+            def __init__(self):
+                self.host = "node.example"
+
+            def stream(self, **_):
+                from contextlib import nullcontext
+
+                def body():
+                    yield b"\x01\0\0\0\0\0\0\x02hi"
+                    raise Unreachable("late", code="deadline")
+
+                return nullcontext(body())
+
+        assert [piece.data for piece in read_log(OceanNode(Patient()))] == [b"hi"]
+
+    def test_does_not_hide_other_ends(self):
+        client, _ = node(Answer(b"\x01\0\0\0\0\0\0\x02hi" * 10))
+
+        with (
+            pytest.raises(BadAnswer) as caught,
+            client.stream_log(job_id="1-a", proof=LOGS, max_bytes=50, total_s=5) as pieces,
+        ):
+            list(pieces)
+
+        assert caught.value.code == "too_large"
+
+
+class TestTokens:
+    @pytest.mark.parametrize(
+        "answer", [{}, [], {"token": 1}, {"token": ""}, {"token": "a\nb"}, {"token": "x" * 5_000}]
+    )
+    def test_that_no_header_could_carry_are_bad_answers(self, answer):
+        client, _ = node(Answer.json(answer))
+
+        with pytest.raises(BadAnswer) as caught:
+            client.create_token(proof=TOKEN)
+
+        assert caught.value.code == "token_answer"
+
+
+class TestDdo:
+    def test_with_a_malformed_did_is_never_asked_for(self):
+        client, wire = node(Answer.json({}))
+
+        with pytest.raises(OceanError) as caught:
+            client.get_ddo(did="did:op:../../services/nonce")
+
+        assert caught.value.code == "did"
+        assert wire.sent == []
+
+
+def job() -> dict:
+    return recording("10")[8]["response"]["body"]["json"][0]
