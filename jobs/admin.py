@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin
-from django.db.models import Model, QuerySet
+from django.db.models import Field, Model, QuerySet, URLField
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -35,6 +35,8 @@ else:
     _Page = admin.ModelAdmin
     _Rows = admin.TabularInline
     _People = UserAdmin
+
+HTTPS_UNLESS_SAID: dict[type[Field[Any, Any]], dict[str, Any]] = {URLField: {"assume_scheme": "https"}}
 
 
 class _Written:
@@ -91,6 +93,7 @@ class MembershipAdmin(_Page):
 
 @admin.register(models.Network)
 class NetworkAdmin(_Page):
+    formfield_overrides = HTTPS_UNLESS_SAID
     list_display = ["name", "chain_id", "is_sandbox"]
     search_fields = ["name", "chain_id"]
     ordering = ["name", "pk"]
@@ -98,6 +101,7 @@ class NetworkAdmin(_Page):
 
 @admin.register(models.Node)
 class NodeAdmin(_Page):
+    formfield_overrides = HTTPS_UNLESS_SAID
     list_display = ["name", "base_url", "dialect", "network", "answered_at", "trouble"]
     list_filter = ["dialect", "network"]
     list_select_related = ["network"]

@@ -14,7 +14,7 @@ def queue_settings(**_: Any) -> list[CheckMessage]:
 
     django-q2 by default runs a failing task again for ever; our tasks are made due again by the database instead.
     """
-    q = settings.Q_CLUSTER
+    q: dict[str, Any] = settings.Q_CLUSTER
     found: list[CheckMessage] = []
     if not q.get("ack_failures") or q.get("max_attempts") != 1:
         found.append(

@@ -396,8 +396,8 @@ def _json_object(text: str) -> dict[str, Any]:
 
 
 def _nesting(text: str) -> int:
-    # Counted before parsing: a package below raises Python's recursion limit so far (py_ecc, to 100,000) that the parser
-    # overruns the stack and ends the process, instead of raising RecursionError.
+    # Counted before parsing: py_ecc, which comes with eth-account, lifts Python's recursion limit to 100,000; a
+    # parser that goes so deep overruns the stack and ends the process.
     depth = deepest = 0
     for character in _JSON_STRING.sub("", text):
         depth += (character in "[{") - (character in "]}")

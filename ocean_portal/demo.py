@@ -84,7 +84,7 @@ def _make_secrets() -> bool:
 
 
 def _migrate() -> None:
-    subprocess.run([sys.executable, "manage.py", "migrate", "-v", "0"], cwd=ROOT, check=True)  # noqa: S603  # our own command
+    subprocess.run([sys.executable, "manage.py", "migrate", "-v", "0"], cwd=ROOT, check=True)  # our own command
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -96,10 +96,10 @@ def _run(options: argparse.Namespace) -> int:
     for name, command in (
         (
             "sandbox",
-            f"{python} -m ocean_portal.sandbox --quiet --state {SANDBOX_STATE} "
+            f"exec {python} -m ocean_portal.sandbox --quiet --state {SANDBOX_STATE} "
             f"--node-port {options.node_port} --chain-port {options.chain_port}",
         ),
-        ("worker", f"{python} manage.py setup_demo --sandbox {info} && exec {python} manage.py worker"),
+        ("worker", f"exec {python} manage.py worker"),
         (
             "web",
             f"exec {python} -m gunicorn ocean_portal.wsgi --bind 127.0.0.1:{options.port} --threads 8 "
@@ -107,20 +107,31 @@ def _run(options: argparse.Namespace) -> int:
         ),
     ):
         manager.add_process(name, command, cwd=str(ROOT), env=environment)
-    threading.Thread(target=_welcome, args=(options.port,), daemon=True).start()
+    threading.Thread(target=_welcome, args=(options.port, info), daemon=True).start()
     manager.loop()
     return 0 if manager.returncode in (0, 130, -2, -15, None) else 1
 
 
-def _welcome(port: int) -> None:
-    """Say where the portal is, once it is there and the demo is set up."""
+def _welcome(port: int, info: Path) -> None:
+    """Set up the demo once the sandbox is there, and say where the portal is."""
     address = f"http://127.0.0.1:{port}"
     end = time.monotonic() + READY_WITHIN_S
-    while not _ready(f"{address}/health/?worker"):
-        if time.monotonic() > end:
-            print(f"The demo is not ready after {READY_WITHIN_S} s; the lines above say why.", flush=True)
-            return
-        time.sleep(0.3)
+    command = [
+        sys.executable,
+        "manage.py",
+        "setup_demo",
+        "--sandbox",
+        str(info),
+        "--wait",
+        str(READY_WITHIN_S),
+    ]
+    done = subprocess.run(command, cwd=ROOT, check=False).returncode == 0  # our own command
+    while done and not _answers(f"{address}/health/"):
+        done = time.monotonic() < end
+        time.sleep(0.2)
+    if not done:
+        print("The demo is not ready; the lines above say why. Ctrl-C ends it.", flush=True)
+        return
     print(
         f"""
   Ocean Portal is ready: {address}
@@ -142,7 +153,7 @@ def _welcome(port: int) -> None:
     )
 
 
-def _ready(url: str) -> bool:
+def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  # our own server on the loopback
             return bool(answer.status == 200)

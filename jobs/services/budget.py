@@ -75,5 +75,6 @@ def exhaust(*, node: Node, until: datetime, now: datetime) -> None:
     """
     seen = until.timestamp() - WINDOW_S + 0.1
     NodeBudget.objects.update_or_create(
-        node=node, defaults={"spent": [seen] * node.requests_per_minute, "version": int(now.timestamp() * 1000)}
+        node=node,
+        defaults={"spent": [seen] * node.requests_per_minute, "version": int(now.timestamp() * 1000)},
     )

@@ -40,7 +40,9 @@ def add(*, actor: Actor, did: str, clock: Clock) -> int:
     did = did.strip()
     if not is_did(did):
         raise InvalidInput(
-            "A DID looks like did:op: followed by 64 characters of 0-9 and a-f.", field="did", code="malformed_did"
+            "A DID looks like did:op: followed by 64 characters of 0-9 and a-f.",
+            field="did",
+            code="malformed_did",
         )
     silent: list[str] = []
     for node in Node.objects.order_by("pk"):
@@ -55,10 +57,13 @@ def add(*, actor: Actor, did: str, clock: Clock) -> int:
         except (OceanError, OutOfBudget) as error:
             silent.append(f"{node.name}: {error.message}")
         else:
-            return _store(team_id=actor.team_id, user_id=actor.user_id, node=node, ddo=ddo, raw=raw, now=clock())
+            return _store(
+                team_id=actor.team_id, user_id=actor.user_id, node=node, ddo=ddo, raw=raw, now=clock()
+            )
     if silent:
         raise NodesUnreachable(
-            "Whether this DID exists is not known, because not every node gave a usable answer. " + " ".join(silent)
+            "Whether this DID exists is not known, because not every node gave a usable answer. "
+            + " ".join(silent)
         )
     raise InvalidInput("None of the portal's nodes knows this DID.", field="did", code="unknown_did")
 
@@ -84,7 +89,9 @@ def find(*, team_id: int, ref: str, kind: str, field: str) -> Asset:
     """
     ref = ref.strip()
     if not ref:
-        raise InvalidInput(f"Choose {'an algorithm' if kind == Asset.Kind.ALGORITHM else 'a dataset'}.", field=field)
+        raise InvalidInput(
+            f"Choose {'an algorithm' if kind == Asset.Kind.ALGORITHM else 'a dataset'}.", field=field
+        )
     mine = Asset.objects.filter(team_id=team_id)
     if ref.startswith("did:"):
         if not is_did(ref):
@@ -96,7 +103,9 @@ def find(*, team_id: int, ref: str, kind: str, field: str) -> Asset:
         found = list(mine.filter(did=ref))
         if not found:
             raise InvalidInput(
-                "This DID is not in the team's catalogue. Add it there first.", field=field, code="unknown_did"
+                "This DID is not in the team's catalogue. Add it there first.",
+                field=field,
+                code="unknown_did",
             )
     else:
         same_name = list(mine.filter(name__iexact=ref).order_by("pk")[: CANDIDATES_MAX + 1])
@@ -149,7 +158,9 @@ def _candidate(asset: Asset) -> str:
     return f"{asset.name} ({asset.did})"
 
 
-def _store(*, team_id: int, user_id: int | None, node: Node, ddo: Ddo, raw: dict[str, Any], now: datetime) -> int:
+def _store(
+    *, team_id: int, user_id: int | None, node: Node, ddo: Ddo, raw: dict[str, Any], now: datetime
+) -> int:
     asset, _created = Asset.objects.update_or_create(
         team_id=team_id,
         did=ddo.did,

@@ -66,9 +66,7 @@ def set_up(*, info: dict[str, Any], clock: Clock) -> None:
         )
     actor = teams.operator(team=TEAM, name="the demo's set-up")
     if not Wallet.objects.filter(team_id=team_id, label="demo").exists():
-        wallets.import_key(
-            actor=actor, label="demo", secret_text=info["account"]["private_key"], now=clock()
-        )
+        wallets.import_key(actor=actor, label="demo", secret_text=info["account"]["private_key"], now=clock())
     known = set(Asset.objects.filter(team_id=team_id).values_list("did", flat=True))
     for asset in info["assets"].values():
         if asset["did"] not in known:

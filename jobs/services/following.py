@@ -57,7 +57,7 @@ def follow(*, job_id: uuid.UUID, clock: Clock) -> None:
 
 def _claim(*, job_id: uuid.UUID, holder: str, now: datetime) -> bool:
     followers = Job.objects.exclude(follow_holder="").filter(follow_until__gt=now).count()
-    if followers >= max(1, settings.Q_CLUSTER["workers"] // 2):
+    if followers >= max(1, int(settings.Q_CLUSTER["workers"]) // 2):
         return False
     free = Q(follow_until__isnull=True) | Q(follow_until__lte=now)
     return bool(
@@ -93,7 +93,9 @@ def _read(*, job: Job, end: datetime, clock: Clock) -> None:
             now = clock()
             fresh = piece.data[max(0, have - position) :]
             position += len(piece.data)
-            if fresh and not _append(job_id=job.pk, offset=position - len(fresh), piece=LogPiece(piece.stream, fresh), now=now):
+            if fresh and not _append(
+                job_id=job.pk, offset=position - len(fresh), piece=LogPiece(piece.stream, fresh), now=now
+            ):
                 return  # another follower wrote this piece
             if now >= end or queue.is_stopping():
                 return

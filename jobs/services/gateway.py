@@ -23,6 +23,7 @@ from jobs.ocean.errors import Rejected
 from jobs.ocean.node import OceanNode
 from jobs.ocean.signing import Proof, Signed, Signer, Token
 from jobs.ocean.transport import Transport
+from jobs.ocean.units import Address
 from jobs.services import vault
 from jobs.services.budget import Purpose, exhaust, spend
 
@@ -67,7 +68,11 @@ def open_node(
         spend(node=node, purpose=purpose, now=clock())
 
     with Transport(
-        node.base_url, admit=admit, allow_private=node.allow_private, monotonic=time.monotonic, sleep=time.sleep
+        node.base_url,
+        admit=admit,
+        allow_private=node.allow_private,
+        monotonic=time.monotonic,
+        sleep=time.sleep,
     ) as transport:
         try:
             yield OceanNode(transport)
@@ -98,7 +103,7 @@ def signed(
     """
     token = _valid_token(wallet=wallet, node=node, now=clock())
     if token is not None:
-        return act(Token(address=wallet.address, token=vault.token_text(token)))
+        return act(Token(address=Address(wallet.address), token=vault.token_text(token)))
     signer = vault.signer(wallet)
     with _turn(node=node, address=wallet.address, clock=clock) as turn:
         try:

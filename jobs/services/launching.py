@@ -264,7 +264,9 @@ def trust_warnings(*, dataset: Asset, service_id: str, algorithm: Asset) -> list
 
 
 def _launched(*, actor: Actor, launch_key: uuid.UUID) -> uuid.UUID | None:
-    return Job.objects.filter(team_id=actor.team_id, launch_key=launch_key).values_list("pk", flat=True).first()
+    return (
+        Job.objects.filter(team_id=actor.team_id, launch_key=launch_key).values_list("pk", flat=True).first()
+    )
 
 
 def _job(*, actor: Actor, job_id: uuid.UUID) -> Job:
@@ -294,10 +296,19 @@ def _plan(*, actor: Actor, request: LaunchRequest) -> _Plan:
         wallet=wallet,
         parameters=_parameters(algorithm=algorithm, given=request.parameters),
         max_duration_s=_seconds(
-            request.max_duration_s, default=limit_s, largest=limit_s, field="max_duration_s", what="The duration"
+            request.max_duration_s,
+            default=limit_s,
+            largest=limit_s,
+            field="max_duration_s",
+            what="The duration",
         ),
         queue_wait_s=_seconds(
-            request.queue_wait_s, default=limit_s, largest=7 * 86_400, field="queue_wait_s", what="The queue wait", least=0
+            request.queue_wait_s,
+            default=limit_s,
+            largest=7 * 86_400,
+            field="queue_wait_s",
+            what="The queue wait",
+            least=0,
         ),
         name=(request.name.strip() or f"{algorithm.name}, {names}")[:200],
     )
@@ -345,7 +356,8 @@ def _compute_service(dataset: Asset, service_id: str) -> Mapping[str, Any]:
                     field="datasets",
                     code="no_compute_service",
                 )
-            return service
+            found: Mapping[str, Any] = service
+            return found
     raise InvalidInput(
         f"“{dataset.name}” has no service “{service_id}”.",
         field="datasets",
@@ -354,12 +366,12 @@ def _compute_service(dataset: Asset, service_id: str) -> Mapping[str, Any]:
 
 
 def _algorithm(*, actor: Actor, ref: str) -> tuple[Asset, Mapping[str, Any]]:
-    algorithm = catalogue.find(
-        team_id=actor.team_id, ref=ref, kind=Asset.Kind.ALGORITHM, field="algorithm"
-    )
+    algorithm = catalogue.find(team_id=actor.team_id, ref=ref, kind=Asset.Kind.ALGORITHM, field="algorithm")
     services = algorithm.services_of_type("access", "compute")
     if not services:
-        raise InvalidInput(f"“{algorithm.name}” has no service that a node could fetch it by.", field="algorithm")
+        raise InvalidInput(
+            f"“{algorithm.name}” has no service that a node could fetch it by.", field="algorithm"
+        )
     # A node's free compute reads the container from the request: with the DID alone it answers 500 (recording 33).
     if not algorithm.container or not algorithm.container.get("image"):
         raise InvalidInput(
@@ -444,14 +456,14 @@ def _parameters(*, algorithm: Asset, given: Mapping[str, Any] | None) -> dict[st
             values[name] = parameter["default"]
         if values.get(name) in (None, "") and parameter.get("required"):
             raise InvalidInput(
-                f"“{algorithm.name}” needs the parameter “{name}”.", field="parameters", code="missing_parameter"
+                f"“{algorithm.name}” needs the parameter “{name}”.",
+                field="parameters",
+                code="missing_parameter",
             )
     return values or None
 
 
-def _seconds(
-    value: int | None, *, default: int, largest: int, field: str, what: str, least: int = 1
-) -> int:
+def _seconds(value: int | None, *, default: int, largest: int, field: str, what: str, least: int = 1) -> int:
     if value is None:
         return default
     # A node clamps an over-long duration silently; we say so instead.

@@ -53,7 +53,9 @@ def claim_due(*, now: datetime) -> list[int]:
     """Return the nodes whose time to be looked at has come, pushed on so that no other process takes them too."""
     due: list[int] = []
     for node in Node.objects.filter(next_look_at__lte=now):
-        if Node.objects.filter(pk=node.pk, next_look_at=node.next_look_at).update(next_look_at=now + LOOK_EVERY):
+        if Node.objects.filter(pk=node.pk, next_look_at=node.next_look_at).update(
+            next_look_at=now + LOOK_EVERY
+        ):
             due.append(node.pk)
     return due
 

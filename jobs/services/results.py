@@ -21,7 +21,6 @@ from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
 
-
 from jobs.access import Action, Actor, require
 from jobs.errors import Missing, PortalError
 from jobs.lifecycle import TERMINAL, State
@@ -38,7 +37,9 @@ from jobs.services.vault import VaultLocked
 LEASE = timedelta(seconds=120)
 RENEW_EVERY_BYTES = 64 * 2**20
 DOWNLOAD_MAX_S = 2.5 * 3600  # below the queue's limit for this task
-TRIES_WHILE_COLLECTING = 4  # then the job ends with what is here, and the rest is tried again until the node's expiry
+TRIES_WHILE_COLLECTING = (
+    4  # then the job ends with what is here, and the rest is tried again until the node's expiry
+)
 RETRY = timedelta(seconds=15)
 RETRY_LATE = timedelta(minutes=10)
 KEEP_TRYING = timedelta(days=7)  # where a node does not say how long it keeps results
@@ -96,7 +97,7 @@ def open_result(*, actor: Actor, job_id: uuid.UUID, result_id: int, now: datetim
         NotAllowed, Missing
     """
     result = _archived(actor=actor, job_id=job_id, result_id=result_id)
-    stream = default_storage.open(result.file.name, "rb")
+    stream = default_storage.open(_stored(result), "rb")
     JobEvent.objects.create(
         job_id=job_id,
         at=now,
@@ -122,7 +123,7 @@ def peek(*, actor: Actor, job_id: uuid.UUID, result_id: int, max_bytes: int, fro
         NotAllowed, Missing
     """
     result = _archived(actor=actor, job_id=job_id, result_id=result_id)
-    with default_storage.open(result.file.name, "rb") as stream:
+    with default_storage.open(_stored(result), "rb") as stream:
         if from_end and (result.size or 0) > max_bytes:
             stream.seek((result.size or 0) - max_bytes)
         return bytes(stream.read(max_bytes))
@@ -133,15 +134,17 @@ def _archived(*, actor: Actor, job_id: uuid.UUID, result_id: int) -> Result:
     result = Result.objects.filter(
         pk=result_id, job_id=job_id, job__team_id=actor.team_id, status=Result.Status.ARCHIVED
     ).first()
-    if result is None or not default_storage.exists(result.file.name):
+    if result is None or not default_storage.exists(_stored(result)):
         raise Missing("This result is not in the portal's archive.")
     return result
 
 
 def _collect(*, job: Job, holder: str, clock: Clock) -> None:
     entries = [ResultEntry.model_validate(entry) for entry in (job.report or {}).get("results", [])]
-    for entry in entries:
-        Result.objects.get_or_create(job=job, index=entry.index, path="", defaults={"name": entry.name, "kind": entry.kind})
+    for listed in entries:
+        Result.objects.get_or_create(
+            job=job, index=listed.index, path="", defaults={"name": listed.name, "kind": listed.kind}
+        )
     by_index = {entry.index: entry for entry in entries}
     missing = Result.objects.filter(job=job, path="").exclude(status=Result.Status.ARCHIVED).order_by("index")
     wait_until: datetime | None = None
@@ -168,7 +171,9 @@ def _fetch(
 ) -> None:
     limit = settings.MAX_RESULT_BYTES
     if entry.size is not None and entry.size > limit:
-        raise TooLarge(f"{entry.name} has {entry.size} bytes; this portal keeps results of up to {limit} bytes.")
+        raise TooLarge(
+            f"{entry.name} has {entry.size} bytes; this portal keeps results of up to {limit} bytes."
+        )
     with ExitStack() as stack:
 
         def open_it(proof: Proof) -> Iterator[bytes]:
@@ -182,7 +187,13 @@ def _fetch(
         blocks = signed(
             backend=backend, wallet=job.wallet, node=job.node, prove=prove_result, clock=clock, act=open_it
         )
-        _archive(job=job, result=result, blocks=blocks, alive=_renewer(job=job, holder=holder, clock=clock), now=clock)
+        _archive(
+            job=job,
+            result=result,
+            blocks=blocks,
+            alive=_renewer(job=job, holder=holder, clock=clock),
+            now=clock,
+        )
     if result.kind == ALGORITHM_LOG:
         LogChunk.objects.filter(job=job).delete()
 
@@ -221,10 +232,8 @@ def _unpack(*, job: Job, archive: Result, holder: str, clock: Clock) -> None:
     """Let the files of an outputs archive stand as results of their own."""
     alive = _renewer(job=job, holder=holder, clock=clock)
     left_out: list[LeftOut] = []
-    with default_storage.open(archive.file.name, "rb") as stream:
-        for item in unpack(
-            stream, max_files=settings.MAX_ARCHIVE_FILES, max_bytes=settings.MAX_RESULT_BYTES
-        ):
+    with default_storage.open(_stored(archive), "rb") as stream:
+        for item in unpack(stream, max_files=settings.MAX_ARCHIVE_FILES, max_bytes=settings.MAX_RESULT_BYTES):
             if isinstance(item, LeftOut):
                 left_out.append(item)
                 continue
@@ -238,7 +247,9 @@ def _unpack(*, job: Job, archive: Result, holder: str, clock: Clock) -> None:
                 _archive(job=job, result=result, blocks=_blocks(item), alive=alive, now=clock)
     said = "; ".join(f"{x.name} {x.why}" for x in left_out[:5])
     more = f"; and {len(left_out) - 5} more" if len(left_out) > 5 else ""
-    Result.objects.filter(pk=archive.pk).update(unpacked_at=clock(), trouble=(f"Left out: {said}{more}." if said else "")[:500])
+    Result.objects.filter(pk=archive.pk).update(
+        unpacked_at=clock(), trouble=(f"Left out: {said}{more}." if said else "")[:500]
+    )
 
 
 def _blocks(member: Member) -> Iterator[bytes]:
@@ -269,7 +280,10 @@ def _finish(*, job: Job, holder: str, now: datetime, wait_until: datetime | None
         at = wait_until or min(r.next_try_at for r in unfinished if r.next_try_at)
         trouble = unfinished[0].trouble if unfinished else ""
         Job.objects.filter(pk=job.pk, state=State.COLLECTING, lease_holder=holder).update(
-            next_check_at=at, trouble=trouble, collect_attempts=job.collect_attempts + 1, version=job.version + 1
+            next_check_at=at,
+            trouble=trouble,
+            collect_attempts=job.collect_attempts + 1,
+            version=job.version + 1,
         )
         return
     lost = open_ones.count()
@@ -291,17 +305,22 @@ def _finish(*, job: Job, holder: str, now: datetime, wait_until: datetime | None
 
 def _renewer(*, job: Job, holder: str, clock: Clock) -> Callable[[int], None]:
     """Return a function that keeps the lease during a long download; -1 asks at once, a size now and then."""
-    last = {"bytes": 0, "at": clock()}
+    last_size, last_at = 0, clock()
 
     def alive(size: int) -> None:
+        nonlocal last_size, last_at
         now = clock()
-        if size >= 0 and size - last["bytes"] < RENEW_EVERY_BYTES and now - last["at"] < LEASE / 4:
+        if size >= 0 and size - last_size < RENEW_EVERY_BYTES and now - last_at < LEASE / 4:
             return
-        last["bytes"], last["at"] = max(size, 0), now
+        last_size, last_at = max(size, 0), now
         if not Job.objects.renew(job_id=job.pk, holder=holder, now=now, until=now + LEASE):
             raise LeaseLost
 
     return alive
+
+
+def _stored(result: Result) -> str:
+    return result.file.name or ""
 
 
 def _storage_name(*, job: Job, result: Result) -> str:

@@ -57,7 +57,11 @@ def advance(*, job_id: uuid.UUID, clock: Clock) -> None:
             _start(job=job, holder=holder, clock=clock)
         elif job.state == State.RUNNING and job.cancel_requested_at is not None:
             _stop(job=job, holder=holder, clock=clock)
-        elif job.state == State.NEEDS_ATTENTION and job.cancel_requested_at is not None and not job.start_sent_at:
+        elif (
+            job.state == State.NEEDS_ATTENTION
+            and job.cancel_requested_at is not None
+            and not job.start_sent_at
+        ):
             _cancel(job=job, holder=holder, now=now)
         elif job.state == State.COLLECTING:
             queue.enqueue(queue.Task.COLLECT, job.pk)
@@ -76,8 +80,10 @@ def pulse(*, clock: Clock, holder: str) -> bool:
     now = clock()
     Pulse.objects.get_or_create(name="pulse")
     free = Q(holder=holder) | Q(lease_until__isnull=True) | Q(lease_until__lte=now)
-    if not Pulse.objects.filter(name="pulse").filter(free).update(
-        holder=holder, lease_until=now + PULSE_LEASE, beat_at=now
+    if (
+        not Pulse.objects.filter(name="pulse")
+        .filter(free)
+        .update(holder=holder, lease_until=now + PULSE_LEASE, beat_at=now)
     ):
         return False
     _enqueue_due_jobs(now=now)
@@ -146,7 +152,12 @@ def _begin(*, job: Job, holder: str, clock: Clock) -> None:
         _cancel(job=job, holder=holder, now=now)
         return
     if Job.objects.move(
-        job_id=job.pk, before=State.REQUESTED, after=State.STARTING, now=now, holder=holder, next_check_at=now + LEASE
+        job_id=job.pk,
+        before=State.REQUESTED,
+        after=State.STARTING,
+        now=now,
+        holder=holder,
+        next_check_at=now + LEASE,
     ):
         job.refresh_from_db()
         _start(job=job, holder=holder, clock=clock)
@@ -163,11 +174,15 @@ def _start(*, job: Job, holder: str, clock: Clock) -> None:
         return
     try:
         with open_node(node=job.node, purpose=Purpose.ACT, clock=clock) as backend:
-            if job.start_sent_at is not None and not _may_repeat(job=job, holder=holder, backend=backend, clock=clock):
+            if job.start_sent_at is not None and not _may_repeat(
+                job=job, holder=holder, backend=backend, clock=clock
+            ):
                 return
             report = _send_start(job=job, holder=holder, backend=backend, clock=clock)
         if report is not None:
-            _accepted(job=job, report=report, holder=holder, now=clock(), message="The node accepted the job.")
+            _accepted(
+                job=job, report=report, holder=holder, now=clock(), message="The node accepted the job."
+            )
     except OutOfBudget as error:
         _later(job=job, at=error.available_at, trouble=error.message)
     except (NoTurn, VaultLocked) as error:
@@ -188,7 +203,11 @@ def _may_repeat(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
     found = next((r for r in reports if r.tag == str(job.tag)), None)
     if found is not None:
         _accepted(
-            job=job, report=found, holder=holder, now=now, message="Found at the node: the start had arrived after all."
+            job=job,
+            report=found,
+            holder=holder,
+            now=now,
+            message="Found at the node: the start had arrived after all.",
         )
         return False
     if reports.skipped:
@@ -196,7 +215,9 @@ def _may_repeat(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
         return False
     looks = job.missing_count + 1
     if looks < LOOKS_BEFORE_REPEAT:
-        Job.objects.filter(pk=job.pk, lease_holder=holder).update(missing_count=looks, next_check_at=now + LOOK_AGAIN)
+        Job.objects.filter(pk=job.pk, lease_holder=holder).update(
+            missing_count=looks, next_check_at=now + LOOK_AGAIN
+        )
         return False
     if job.cancel_requested_at is not None:
         _cancel(job=job, holder=holder, now=now)

@@ -17,13 +17,22 @@ def ensure_team(*, slug: str, name: str) -> int:
         InvalidInput: the slug is a word that the portal's own pages use.
     """
     if slug in RESERVED_SLUGS:
-        raise InvalidInput(f"“{slug}” cannot be a team's address: the portal's own pages use it.", field="slug")
+        raise InvalidInput(
+            f"“{slug}” cannot be a team's address: the portal's own pages use it.", field="slug"
+        )
     team, _ = Team.objects.get_or_create(slug=slug, defaults={"name": name})
     return team.pk
 
 
 def ensure_member(
-    *, team_id: int, username: str, email: str, password: str, role: Role, full_name: str = "", staff: bool = False
+    *,
+    team_id: int,
+    username: str,
+    email: str,
+    password: str,
+    role: Role,
+    full_name: str = "",
+    staff: bool = False,
 ) -> bool:
     """Make a person and their membership if they are not there; return whether the person is new.
 

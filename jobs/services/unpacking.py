@@ -61,10 +61,14 @@ def unpack(archive: IO[bytes], *, max_files: int, max_bytes: int) -> Iterator[Me
                     yield LeftOut(shown, "is there twice; the first one is kept")
                     continue
                 if len(seen) >= max_files:
-                    yield LeftOut(shown, f"comes after {max_files} files; the rest is only in the archive itself")
+                    yield LeftOut(
+                        shown, f"comes after {max_files} files; the rest is only in the archive itself"
+                    )
                     return
                 if taken + info.size > max_bytes:
-                    yield LeftOut(shown, "would make the files larger than is allowed; it is only in the archive itself")
+                    yield LeftOut(
+                        shown, "would make the files larger than is allowed; it is only in the archive itself"
+                    )
                     return
                 content = tar.extractfile(info)
                 if content is None:
@@ -97,4 +101,7 @@ def shown_name(name: str) -> str:
 
 def _storable(part: str) -> bool:
     # Control and formatting characters can make a name look like another one; surrogates cannot be encoded.
-    return all(unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co", "Cn"} for c in part) and part.strip() == part
+    return (
+        all(unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co", "Cn"} for c in part)
+        and part.strip() == part
+    )

@@ -15,7 +15,14 @@ from django.utils.safestring import SafeString
 register = template.Library()
 
 # Icon names of heroicons; "" is the portal's own spinner.
-TONES = {"run": "", "ok": "check", "bad": "x-mark", "warn": "exclamation-triangle", "idle": "clock", "off": "no-symbol"}
+TONES = {
+    "run": "",
+    "ok": "check",
+    "bad": "x-mark",
+    "warn": "exclamation-triangle",
+    "idle": "clock",
+    "off": "no-symbol",
+}
 _TONE_OF_LEVEL = {"error": "bad", "warning": "warn", "success": "ok"}
 
 

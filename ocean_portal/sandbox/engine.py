@@ -339,7 +339,7 @@ class Engine:
             (folder / "data" / "outputs").mkdir()
             root = Path(__file__).parents[2]
             with (folder / "logs" / "runner.log").open("ab") as notes:
-                self._runners[job["id"]] = subprocess.Popen(  # noqa: S603 - our own module, and ids of our making
+                self._runners[job["id"]] = subprocess.Popen(
                     [sys.executable, "-m", "ocean_portal.sandbox.runner", str(folder)],
                     stdin=subprocess.DEVNULL,
                     stdout=notes,

@@ -1,4 +1,4 @@
-"""A bare client of a node, written for the tests of the sandbox alone; it shares nothing with the portal's."""
+"""A bare client of a node, for the tests of the sandbox alone; it shares nothing with the portal's."""
 
 import io
 import struct

@@ -74,13 +74,13 @@ def make_bench(state: Path, *, rate_limit: int = 100_000) -> Bench:
         folder=state,
         environment=environment,
         pace=Pace(step_s=0.05),
-        open_asset=lambda did, service: bench.assets[did],
+        open_asset=lambda did, service: made.assets[did],
     )
-    node = Node(store=store, engine=engine, now=lambda: bench.now)
+    node = Node(store=store, engine=engine, now=lambda: made.now)
     server = NodeServer(node=node, store=store, host="127.0.0.1", port=0, rate_limit=rate_limit)
-    bench = Bench(store=store, engine=engine, server=server)
+    made = Bench(store=store, engine=engine, server=server)
     server.start()
-    return bench
+    return made
 
 
 def close_bench(bench: Bench) -> None:

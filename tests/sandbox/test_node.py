@@ -88,7 +88,7 @@ class TestAssets:
 
 
 class TestStartErrors:
-    """Scenario 17: everything freeCompute refuses, in the recorded order, because nonces build on each other."""
+    """Scenario 17: everything freeCompute refuses, in the recorded order, since nonces build up."""
 
     def test_every_refusal_is_the_recorded_one(self, bench: Bench) -> None:
         bench.store.use_nonce(address=OWNER, nonce=35)
@@ -174,7 +174,8 @@ class TestResultsLogsAndStop:
                 assert_same(exchange, exchange.ask(bench.url))
 
         assert bench.store.nonce(address=OWNER) == 62
-        assert bench.store.job(job_id=report["jobId"])["stop_requested"] == 0
+        (job,) = bench.store.jobs(job_id=report["jobId"])
+        assert job["stop_requested"] == 0
 
     def test_results_are_sent_in_chunks_and_empty_ones_are_not(self, bench: Bench) -> None:
         report, files = finished_job("22", 5)

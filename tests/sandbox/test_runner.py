@@ -141,7 +141,8 @@ class TestLimits:
 
     def test_killed_runner_takes_its_algorithm_along(self, tmp_path: Path, walls: bool) -> None:
         code = "import os, time\nprint('on', flush=True)\nwhile True:\n"
-        code += "    open(os.environ['DATA_ROOT'] + '/outputs/beat', 'w').write(str(time.time()))\n    time.sleep(0.02)\n"
+        code += "    open(os.environ['DATA_ROOT'] + '/outputs/beat', 'w').write(str(time.time()))\n"
+        code += "    time.sleep(0.02)\n"
         folder = prepare(tmp_path / "job", code)
         process = start(folder, walls=walls)
         wait_for_output(folder)

@@ -228,7 +228,7 @@ class TestKill:
         command += ["--node-port", "0", "--chain-port", "0"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
-        published = {}
+        published: dict[str, str] = {}
         while len(published) < 2:
             kind, _, rest = process.stdout.readline().partition(" ")
             if kind == "Dataset":

@@ -45,13 +45,24 @@ class Command(BaseCommand):
         )
         parser.add_argument("--algorithm", required=True, metavar="DID", help="a DID or a name")
         parser.add_argument("--environment", required=True, metavar="ID|free")
-        parser.add_argument("--params", metavar="JSON", help="what the algorithm reads as custom data: a JSON object")
-        parser.add_argument("--name", default="", help="what the job is called on the pages")
-        parser.add_argument("--duration", type=int, metavar="S", help="the node stops the job after so many seconds")
-        parser.add_argument("--queue-wait", type=int, metavar="S", help="how long it may wait for a free place")
-        parser.add_argument("--wait", action="store_true", help="until the job has ended; exit code 0 only for SUCCEEDED")
         parser.add_argument(
-            "--timeout", type=float, metavar="S", help="of --wait; default: the job's longest duration plus 10 minutes"
+            "--params", metavar="JSON", help="what the algorithm reads as custom data: a JSON object"
+        )
+        parser.add_argument("--name", default="", help="what the job is called on the pages")
+        parser.add_argument(
+            "--duration", type=int, metavar="S", help="the node stops the job after so many seconds"
+        )
+        parser.add_argument(
+            "--queue-wait", type=int, metavar="S", help="how long it may wait for a free place"
+        )
+        parser.add_argument(
+            "--wait", action="store_true", help="until the job has ended; exit code 0 only for SUCCEEDED"
+        )
+        parser.add_argument(
+            "--timeout",
+            type=float,
+            metavar="S",
+            help="of --wait; default: the job's longest duration plus 10 minutes",
         )
         parser.add_argument("--json", action="store_true", help="print one object and nothing else on stdout")
 
@@ -97,7 +108,9 @@ class Command(BaseCommand):
             time.sleep(POLL_S)
 
     def _refuse(self, error: PortalError) -> None:
-        field = f"--{error.field.replace('_', '-')}: " if isinstance(error, InvalidInput) and error.field else ""
+        field = (
+            f"--{error.field.replace('_', '-')}: " if isinstance(error, InvalidInput) and error.field else ""
+        )
         self.stderr.write(f"{field}{error.message}")
         for candidate in getattr(error, "candidates", ()):
             self.stderr.write(f"  {candidate}")

@@ -22,7 +22,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Describe the options."""
-        parser.add_argument("--sandbox", type=Path, required=True, help="the sandbox.json that the sandbox wrote")
+        parser.add_argument(
+            "--sandbox", type=Path, required=True, help="the sandbox.json that the sandbox wrote"
+        )
         parser.add_argument("--wait", type=float, default=60.0, help="seconds to wait for the sandbox")
 
     def handle(self, **options: Any) -> None:
