@@ -349,7 +349,7 @@ def values_of_rerun(options: LaunchOptions, *, launch_key: uuid.UUID, again: Lau
         "datasets": list(services),
         "algorithm": again.algorithm,
         "environment": again.environment,
-        "wallet": next((w.label for w in options.wallets if str(w.id) == again.wallet), ""),
+        "wallet": again.wallet if again.wallet in {w.label for w in options.wallets} else "",
         "max_duration_s": again.max_duration_s,
         "queue_wait_s": again.queue_wait_s,
         "name": again.name,
@@ -396,8 +396,8 @@ def _json_object(text: str) -> dict[str, Any]:
 
 
 def _nesting(text: str) -> int:
-    # Counted before parsing: py_ecc, which comes with eth-account, lifts Python's recursion limit to 100,000; a
-    # parser that goes so deep overruns the stack and ends the process.
+    # Counted before parsing: py_ecc, which comes with eth-account, lifts Python's recursion limit to 100,000;
+    # a parser that goes so deep overruns the stack and ends the process.
     depth = deepest = 0
     for character in _JSON_STRING.sub("", text):
         depth += (character in "[{") - (character in "]}")

@@ -126,7 +126,7 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
 
 def _wants_fragment(request: HttpRequest) -> bool:
     htmx: HtmxDetails | None = getattr(request, "htmx", None)
-    return bool(htmx) and not (htmx.boosted or htmx.history_restore_request)
+    return htmx is not None and bool(htmx) and not (htmx.boosted or htmx.history_restore_request)
 
 
 def _to_login(request: HttpRequest) -> HttpResponseBase:

@@ -21,8 +21,8 @@ from pathlib import Path
 from honcho.manager import Manager
 
 ROOT = Path(__file__).resolve().parent.parent
-ENV_FILE = ROOT / ".env"
-SANDBOX_STATE = ROOT / "var" / "sandbox"
+ENV_FILE = Path(os.environ.get("PORTAL_ENV_FILE") or ROOT / ".env")
+SANDBOX_STATE = Path(os.environ.get("PORTAL_VAR") or ROOT / "var") / "sandbox"
 MARK = "PORTAL_DEMO=true"
 READY_WITHIN_S = 90
 
@@ -57,6 +57,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--node-port", type=int, default=8001)
     parser.add_argument("--chain-port", type=int, default=8545)
+    parser.add_argument("--step", type=float, default=2.0, help="seconds between a node's steps; a real node's are 2")
     return parser.parse_args()
 
 
@@ -97,7 +98,7 @@ def _run(options: argparse.Namespace) -> int:
         (
             "sandbox",
             f"exec {python} -m ocean_portal.sandbox --quiet --state {SANDBOX_STATE} "
-            f"--node-port {options.node_port} --chain-port {options.chain_port}",
+            f"--node-port {options.node_port} --chain-port {options.chain_port} --step {options.step}",
         ),
         ("worker", f"exec {python} manage.py worker"),
         (

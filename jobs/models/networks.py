@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from django.db import models
 
 
@@ -20,6 +22,26 @@ class Network(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.chain_id})"
+
+
+def normal_endpoint(url: str) -> str:
+    """Return a URL in the form that endpoints are compared in; "" if it is none."""
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme.lower())
+    except ValueError:
+        return ""
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+        return ""
+    return f"{parts.scheme.lower()}://{parts.hostname.lower()}:{port}{parts.path.rstrip('/')}"
+
+
+class NodeQuerySet(models.QuerySet["Node"]):
+    """The ways to find nodes."""
+
+    def by_endpoint(self) -> dict[str, Node]:
+        """Return the nodes by their normal endpoint: a DDO's endpoint is looked up here, and never called before."""
+        return {normal_endpoint(node.base_url): node for node in self.only("name", "base_url")}
 
 
 class Node(models.Model):
@@ -46,6 +68,8 @@ class Node(models.Model):
     next_look_at = models.DateTimeField(
         null=True, blank=True, db_index=True, help_text="When the worker next asks for its environments."
     )
+
+    objects = NodeQuerySet.as_manager()
 
     def __str__(self) -> str:
         return self.name

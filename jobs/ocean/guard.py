@@ -19,9 +19,8 @@ from urllib3.connectionpool import ConnectionPool
 
 from jobs.ocean.errors import Refused, Unreachable
 
-# What requests-hardened lets pass and Python does not call private: site-local, and IPv4 in IPv6 the old way.
-_ALSO_BLOCKED = (ipaddress.ip_network("fec0::/10"), ipaddress.ip_network("::/96"))
-_BLOCKED = (*EXTRA_BLOCKED_NET_RANGES, *_ALSO_BLOCKED)
+# What requests-hardened lets pass and Python calls neither private nor reserved: site-local addresses.
+_BLOCKED = (*EXTRA_BLOCKED_NET_RANGES, ipaddress.ip_network("fec0::/10"))
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[..., list[tuple[Any, ...]]]

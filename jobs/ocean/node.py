@@ -24,7 +24,7 @@ from jobs.ocean.compute import (
 )
 from jobs.ocean.errors import BadAnswer, Refused, Rejected, Unreachable
 from jobs.ocean.frames import FrameDecoder
-from jobs.ocean.refusals import explain, explain_job, explain_stop
+from jobs.ocean.refusals import explain, explain_job
 from jobs.ocean.signing import Proof, Signed
 from jobs.ocean.transport import Transport
 from jobs.ocean.units import Address, clean_text, is_did
@@ -124,15 +124,15 @@ class OceanNode:
         """Ask the node to stop a job; it ends some seconds later. Stopping twice is harmless.
 
         The report of this answer has no results, whatever the job has.
-        Raises: Rejected "unknown_job", also for somebody else's job.
-        Source: recording 14, exchanges 6 and 11.
+        Raises: Rejected "unknown_job", also for somebody else's job; "server_error", which is all that a node says
+        of a bad signature, nonce or engine. Source: recording 14, exchanges 6 and 11; recording 18, 30 to 35.
         """
         answer = self._transport.send_json(
             method="PUT",
             path=_COMPUTE,
             params={**_credentials(proof), "jobId": job_id},
             headers=_headers(proof),
-            explain=explain_stop,
+            explain=explain_job,
         )
         if answer == []:
             raise Rejected(

@@ -120,18 +120,3 @@ def explain_job(reply: Reply) -> OceanError | None:
     if error is not None and error.code == "unknown_environment":
         return Rejected(f"{reply.host}: The node does not know this job.", code="unknown_job")
     return error
-
-
-def explain_stop(reply: Reply) -> OceanError | None:
-    """Explain why a job was not stopped. Nodes do not say whether signature, nonce or job was wrong.
-
-    Source: recording 18, exchanges 31 to 35.
-    """
-    if reply.status == 500:
-        return Rejected(
-            f"{reply.host} did not stop the job and does not say why. Look at the job before trying again.",
-            code="server_error",
-            retryable=True,
-            maybe_happened=True,
-        )
-    return explain(reply)

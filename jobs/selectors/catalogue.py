@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.core.paginator import Paginator
 from django.db.models import Q
@@ -15,6 +14,7 @@ from django.db.models import Q
 from jobs.access import Action, Actor
 from jobs.errors import Missing
 from jobs.models import Asset, Node
+from jobs.models.networks import normal_endpoint
 
 PAGE_SIZE = 50
 
@@ -135,7 +135,7 @@ def assets(*, team_id: int, kind: str = "", q: str = "", page: str = "1") -> Ass
         "kind", "name", "author", "did", "tags", "services", "fetched_at", "node__name"
     )
     shown = Paginator(listed.select_related("node"), PAGE_SIZE).get_page(page)
-    nodes = nodes_by_endpoint()
+    nodes = Node.objects.by_endpoint()
     return AssetList(
         rows=tuple(
             AssetRow(
@@ -173,7 +173,7 @@ def asset(*, actor: Actor, asset_id: int) -> AssetDetail:
     )
     if row is None:
         raise Missing("There is no such dataset or algorithm in this team's catalogue.")
-    nodes = nodes_by_endpoint()
+    nodes = Node.objects.by_endpoint()
     container = row.container or {}
     network = row.node.network
     return AssetDetail(
@@ -215,23 +215,6 @@ def parameters(stored: list[dict[str, Any]]) -> tuple[Parameter, ...]:
         )
         for one in stored
     )
-
-
-def normal_endpoint(url: str) -> str:
-    """Return a URL in the form that endpoints are compared in; "" if it has no host."""
-    try:
-        parts = urlsplit(url.strip())
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme.lower())
-    except ValueError:
-        return ""
-    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
-        return ""
-    return f"{parts.scheme.lower()}://{parts.hostname.lower()}:{port}{parts.path.rstrip('/')}"
-
-
-def nodes_by_endpoint() -> dict[str, Node]:
-    """Return the portal's nodes by endpoint: a DDO's endpoint is only looked up here, never called before."""
-    return {normal_endpoint(node.base_url): node for node in Node.objects.only("name", "base_url")}
 
 
 def _service(service: Mapping[str, Any], nodes: Mapping[str, Node]) -> ServiceRow:

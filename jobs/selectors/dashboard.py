@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Max, Q, Sum
 
 from jobs.lifecycle import ACTIVE, State
 from jobs.models import Asset, Job, Node, Result, Wallet
@@ -29,13 +29,18 @@ class ResultLine:
 
 @dataclass(frozen=True)
 class NodeLine:
-    """How a node is. free_room: free jobs that would start now, as last seen; trouble "" when it answered."""
+    """How a node is.
+
+    silent: it did not answer when it was last asked. free_room: free jobs that would have started at room_at.
+    """
 
     name: str
     answered_at: datetime | None
     trouble: str
+    silent: bool
     environments: int
     free_room: int
+    room_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -114,14 +119,21 @@ def _nodes() -> tuple[NodeLine, ...]:
     rows = Node.objects.annotate(
         places=Count("environments", filter=there),
         room=Sum("environments__free_room", filter=there & Q(environments__has_free_tier=True)),
+        room_at=Max("environments__seen_at", filter=there),
     ).order_by("name", "pk")
     return tuple(
         NodeLine(
-            name=row.name,
-            answered_at=row.answered_at,
-            trouble=row.trouble,
-            environments=row.places,
-            free_room=row.room or 0,
+            name=row["name"],
+            answered_at=row["answered_at"],
+            trouble=row["trouble"],
+            silent=_is_silent(asked_at=row["asked_at"], answered_at=row["answered_at"]),
+            environments=row["places"],
+            free_room=row["room"] or 0,
+            room_at=row["room_at"],
         )
-        for row in rows
+        for row in rows.values("name", "asked_at", "answered_at", "trouble", "places", "room", "room_at")
     )
+
+
+def _is_silent(*, asked_at: datetime | None, answered_at: datetime | None) -> bool:
+    return asked_at is not None and (answered_at is None or answered_at < asked_at)

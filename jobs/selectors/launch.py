@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from jobs.access import Action, Actor, require
-from jobs.models import Asset, Environment, Wallet
-from jobs.selectors.catalogue import (
-    Parameter,
-    nodes_by_endpoint,
-    normal_endpoint,
-    parameters,
-    trusted_algorithms,
-)
+from jobs.models import Asset, Environment, Node, Wallet
+from jobs.models.networks import normal_endpoint
+from jobs.selectors.catalogue import Parameter, parameters, trusted_algorithms
 from jobs.selectors.environments import EnvironmentCard, card
 
 
@@ -88,12 +82,6 @@ class LaunchOptions:
         limits = [e.offer.free_limit_s for e in self.environments]
         return (min(limits), max(limits)) if limits else (0, 0)
 
-    @property
-    def room(self) -> tuple[int, datetime] | None:
-        """How many free places the roomiest environment had, and when that was seen."""
-        roomiest = max(self.environments, key=lambda e: e.offer.free_room, default=None)
-        return (roomiest.offer.free_room, roomiest.offer.seen_at) if roomiest else None
-
     def algorithm(self, did: str) -> AlgorithmOption | None:
         """Return the algorithm with this DID."""
         return next((a for a in self.algorithms if a.did == did), None)
@@ -124,12 +112,13 @@ def options(*, actor: Actor) -> LaunchOptions:
     Raises:
         NotAllowed: the role does not include launching.
     """
+    require(actor, Action.LAUNCH)
     assets = list(
         Asset.objects.filter(team_id=actor.team_id)
         .only("kind", "did", "name", "author", "services", "container", "consumer_parameters")
         .order_by("name", "pk")
     )
-    nodes = {endpoint: node.name for endpoint, node in nodes_by_endpoint().items()}
+    nodes = {endpoint: node.name for endpoint, node in Node.objects.by_endpoint().items()}
     datasets = [_dataset(a, nodes) for a in assets if a.kind == Asset.Kind.DATASET]
     algorithms = [_algorithm(a) for a in assets if a.kind == Asset.Kind.ALGORITHM]
     offered = [

@@ -48,17 +48,10 @@ def spend(*, node: Node, purpose: Purpose, now: datetime) -> None:
     Raises:
         OutOfBudget: the share of this purpose is used up for the moment.
     """
-    allowed = max(1, int((node.requests_per_minute - 1) * purpose.value))
     at = now.timestamp()
     for _ in range(_TRIES):
         row, _created = NodeBudget.objects.get_or_create(node=node)
-        recent = sorted(t for t in row.spent if t > at - WINDOW_S)
-        if len(recent) >= allowed:
-            free_at = recent[len(recent) - allowed] + WINDOW_S
-            raise OutOfBudget(
-                node=node.name,
-                available_at=datetime.fromtimestamp(free_at, tz=UTC) + timedelta(milliseconds=100),
-            )
+        recent = _room(node=node, row=row, purpose=purpose, at=at)
         won = NodeBudget.objects.filter(node=node, version=row.version).update(
             spent=[*recent, at], version=row.version + 1
         )
@@ -66,6 +59,17 @@ def spend(*, node: Node, purpose: Purpose, now: datetime) -> None:
             return
         time.sleep(0.002)
     raise OutOfBudget(node=node.name, available_at=now + timedelta(seconds=1))
+
+
+def check(*, node: Node, purpose: Purpose, now: datetime) -> None:
+    """Refuse as `spend` would, but count nothing: for what is written down before it is sent.
+
+    Raises:
+        OutOfBudget: the share of this purpose is used up for the moment.
+    """
+    row = NodeBudget.objects.filter(node=node).first()
+    if row is not None:
+        _room(node=node, row=row, purpose=purpose, at=now.timestamp())
 
 
 def exhaust(*, node: Node, until: datetime, now: datetime) -> None:
@@ -78,3 +82,16 @@ def exhaust(*, node: Node, until: datetime, now: datetime) -> None:
         node=node,
         defaults={"spent": [seen] * node.requests_per_minute, "version": int(now.timestamp() * 1000)},
     )
+
+
+def _room(*, node: Node, row: NodeBudget, purpose: Purpose, at: float) -> list[float]:
+    """Return the requests of the last minute, if one more fits."""
+    allowed = max(1, int((node.requests_per_minute - 1) * purpose.value))
+    recent = sorted(t for t in row.spent if t > at - WINDOW_S)
+    if len(recent) >= allowed:
+        free_at = recent[len(recent) - allowed] + WINDOW_S
+        raise OutOfBudget(
+            node=node.name,
+            available_at=datetime.fromtimestamp(free_at, tz=UTC) + timedelta(milliseconds=100),
+        )
+    return recent

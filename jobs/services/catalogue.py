@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput, Missing, PortalError
@@ -135,23 +134,6 @@ def find(*, team_id: int, ref: str, kind: str, field: str) -> Asset:
             code="wrong_kind",
         )
     return asset
-
-
-def normal_endpoint(url: str) -> str:
-    """Return scheme and host of a URL in the form that endpoints are compared in; "" if it has none."""
-    try:
-        parts = urlsplit(url.strip())
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme.lower())
-    except ValueError:
-        return ""
-    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
-        return ""
-    return f"{parts.scheme.lower()}://{parts.hostname.lower()}:{port}{parts.path.rstrip('/')}"
-
-
-def nodes_by_endpoint() -> dict[str, int]:
-    """Return the portal's nodes by endpoint: a DDO's endpoint is only looked up here and never called before."""
-    return {normal_endpoint(url): pk for pk, url in Node.objects.values_list("pk", "base_url")}
 
 
 def _candidate(asset: Asset) -> str:

@@ -28,7 +28,6 @@ FOLLOW_FOR = timedelta(seconds=50)  # then the next task takes over
 GRACE = timedelta(seconds=10)
 COOL_DOWN = timedelta(seconds=5)  # after an end or a refusal
 LOG_MAX_BYTES = 20 * 2**20  # of live log kept per job; the whole log is archived at the end
-CHUNK_MAX_BYTES = 64 * 1024
 
 
 def follow(*, job_id: uuid.UUID, clock: Clock) -> None:

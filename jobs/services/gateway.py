@@ -67,20 +67,32 @@ def open_node(
     def admit() -> None:
         spend(node=node, purpose=purpose, now=clock())
 
-    with Transport(
-        node.base_url,
-        admit=admit,
-        allow_private=node.allow_private,
-        monotonic=time.monotonic,
-        sleep=time.sleep,
-    ) as transport:
-        try:
-            yield OceanNode(transport)
-        except Rejected as error:
-            if error.code == "rate_limited":
-                now = clock()
-                exhaust(node=node, until=now + timedelta(seconds=error.retry_after_s or 60), now=now)
-            raise
+    with (
+        Transport(
+            node.base_url,
+            admit=admit,
+            allow_private=node.allow_private,
+            monotonic=time.monotonic,
+            sleep=time.sleep,
+        ) as transport,
+        heeding_limits(node=node, clock=clock),
+    ):
+        yield OceanNode(transport)
+
+
+@contextmanager
+def heeding_limits(*, node: Node, clock: Clock) -> Iterator[None]:
+    """Note when a node says "too many", so that no other caller asks it meanwhile; the error goes on.
+
+    For unsigned calls whose errors are caught before they leave `open_node`.
+    """
+    try:
+        yield
+    except Rejected as error:
+        if error.code == "rate_limited":
+            now = clock()
+            exhaust(node=node, until=now + timedelta(seconds=error.retry_after_s or 60), now=now)
+        raise
 
 
 def signed(
@@ -103,9 +115,13 @@ def signed(
     """
     token = _valid_token(wallet=wallet, node=node, now=clock())
     if token is not None:
-        return act(Token(address=Address(wallet.address), token=vault.token_text(token)))
+        with heeding_limits(node=node, clock=clock):
+            return act(Token(address=Address(wallet.address), token=vault.token_text(token)))
     signer = vault.signer(wallet)
-    with _turn(node=node, address=wallet.address, clock=clock) as turn:
+    with (
+        heeding_limits(node=node, clock=clock),
+        _turn(node=node, address=wallet.address, clock=clock) as turn,
+    ):
         try:
             return act(prove(signer, nonce=turn.next_nonce(at_least=0)))
         except Rejected as error:

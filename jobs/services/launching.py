@@ -19,7 +19,8 @@ from jobs import queue
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput, Missing, NotAllowed
 from jobs.lifecycle import ACTIVE, State
-from jobs.models import Asset, Environment, Job, JobEvent, JobInput, Wallet
+from jobs.models import Asset, Environment, Job, JobEvent, JobInput, Node, Wallet
+from jobs.models.networks import normal_endpoint
 from jobs.ocean.compute import Environment as EnvironmentOffer
 from jobs.ocean.compute import parse_environments
 from jobs.services import catalogue
@@ -126,9 +127,13 @@ def launch(*, actor: Actor, request: LaunchRequest, launch_key: uuid.UUID, now: 
             queue.enqueue(queue.Task.ADVANCE, job.pk)
     except IntegrityError:
         known = _launched(actor=actor, launch_key=launch_key)
-        if known is None:
-            raise
-        return known
+        if known is not None:
+            return known
+        if Job.objects.filter(launch_key=launch_key).exists():  # of another team: nobody's double click
+            raise InvalidInput(
+                "This form has been used already. Open the launch page again.", code="used_key"
+            ) from None
+        raise
     return job.pk
 
 
@@ -147,7 +152,7 @@ def rerun_request(*, actor: Actor, job_id: uuid.UUID) -> LaunchRequest:
         ),
         algorithm=job.algorithm.did,
         environment=str(job.environment_id),
-        wallet=str(job.wallet_id),
+        wallet=job.wallet.label,
         parameters=job.parameters,
         max_duration_s=job.max_duration_s,
         queue_wait_s=job.queue_wait_s,
@@ -219,6 +224,7 @@ def go_on(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
             trouble_count=0,
             start_attempts=0,
             stop_attempts=0,
+            missing_count=0,
         )
         if won:
             queue.enqueue(queue.Task.ADVANCE, job.pk)
@@ -245,22 +251,6 @@ def give_up(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
         actor_id=actor.user_id,
         ended_at=now,
     )
-
-
-def trust_warnings(*, dataset: Asset, service_id: str, algorithm: Asset) -> list[str]:
-    """Say what the dataset's publisher would object to.
-
-    A node's free tier ignores trusted lists (recording 33), so these are warnings and not refusals.
-    """
-    service = next((s for s in dataset.services if s["id"] == service_id), None)
-    rules = (service or {}).get("compute") or {}
-    listed = {entry.get("did") for entry in rules.get("trusted_algorithms") or []}
-    if "*" in listed or algorithm.did in listed or rules.get("trusted_publishers"):
-        return []
-    return [
-        f"The publisher of “{dataset.name}” has not listed “{algorithm.name}” as trusted. "
-        "A node's free tier runs it all the same; a paid start would be refused."
-    ]
 
 
 def _launched(*, actor: Actor, launch_key: uuid.UUID) -> uuid.UUID | None:
@@ -382,19 +372,19 @@ def _algorithm(*, actor: Actor, ref: str) -> tuple[Asset, Mapping[str, Any]]:
 
 
 def _serving_nodes(inputs: tuple[_Input, ...]) -> set[int]:
-    nodes = catalogue.nodes_by_endpoint()
+    nodes = Node.objects.by_endpoint()
     common: set[int] | None = None
     for x in inputs:
         endpoint = str(x.service["endpoint"])
-        node_id = nodes.get(catalogue.normal_endpoint(endpoint))
-        if node_id is None:
+        node = nodes.get(normal_endpoint(endpoint))
+        if node is None:
             raise InvalidInput(
                 f"“{x.dataset.name}” is served by {endpoint}, which is not among this portal's nodes. "
                 "An operator can add it.",
                 field="datasets",
                 code="unknown_node",
             )
-        common = {node_id} if common is None else common & {node_id}
+        common = {node.pk} if common is None else common & {node.pk}
     if not common:
         raise InvalidInput(
             "These datasets are served by different nodes; a job runs where its data is. Launch one job per node.",
@@ -446,7 +436,11 @@ def _wallet(*, actor: Actor, ref: str) -> Wallet:
 
 def _parameters(*, algorithm: Asset, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
     values = dict(given or {})
-    if len(json.dumps(values).encode()) > PARAMETERS_MAX_BYTES:
+    try:
+        size = len(json.dumps(values, allow_nan=False))
+    except ValueError:
+        raise InvalidInput("NaN and infinity cannot be sent as parameters.", field="parameters") from None
+    if size > PARAMETERS_MAX_BYTES:
         raise InvalidInput(
             f"The parameters are larger than {PARAMETERS_MAX_BYTES // 1000} kB.", field="parameters"
         )

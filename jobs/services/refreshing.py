@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, IntegerField, Q, Value
+from django.db.models.functions import Coalesce
 
 from jobs import queue
 from jobs.lifecycle import ACTIVE, State
@@ -27,6 +28,7 @@ UNWATCHED_EVERY = timedelta(seconds=30)
 WATCH_FOR = timedelta(seconds=20)  # how long one look at a page counts as watching
 WATCH_AT_MOST_EVERY = timedelta(seconds=10)
 TROUBLE_PAUSE_MAX = timedelta(minutes=5)
+KEEPS_MAX_S = 10 * 366 * 86_400  # a node may say any number of seconds; a date may not
 FORGOTTEN_AFTER = 3  # answers without the job in them, before it is believed that the node forgot it
 
 
@@ -68,14 +70,14 @@ def refresh(*, node_id: int, wallet_id: int, clock: Clock) -> None:
         running.update(next_check_at=error.available_at)
         return
     except OceanError as error:
-        _note_trouble(running=running, message=error.message, now=asked_at)
+        _note_trouble(running=running, message=error.message, now=clock())
         return
     Node.objects.filter(pk=node_id).update(answered_at=asked_at)
     for job in running:
         report = next((r for r in reports if same_job(job.node_job_id, r.long_id)), None)
         if report is not None:
             apply_report(job=job, report=report, asked_at=asked_at)
-        elif not reports.skipped:  # an entry that could not be read may be this job's
+        elif not reports.skipped and _should_be_listed(job, asked_at=asked_at):
             _missing(job=job, now=asked_at)
 
 
@@ -87,7 +89,8 @@ def apply_report(*, job: Job, report: JobReport, asked_at: datetime) -> None:
     fresh: dict[str, Any] = {
         "report": report.model_dump(mode="json", exclude={"raw", "metadata"}),
         "report_at": asked_at,
-        "first_failure": job.first_failure if job.first_failure is not None else failure_number(report),
+        # Kept by the database itself: another process may have seen it since this row was read.
+        "first_failure": Coalesce(F("first_failure"), Value(failure_number(report), IntegerField())),
         "exit_code": report.exit_code,
         "algorithm_started_at": moment(report.algo_started_at),
         "algorithm_stopped_at": moment(report.algo_stopped_at),
@@ -99,31 +102,26 @@ def apply_report(*, job: Job, report: JobReport, asked_at: datetime) -> None:
     # An answer that was asked for earlier must not overwrite a later one.
     older = Q(report_at__isnull=True) | Q(report_at__lt=asked_at)
     mine = Job.objects.filter(pk=job.pk, state=State.RUNNING).filter(older)
-    if report.status == job.node_status:
-        quiet = mine.update(**fresh, **({"version": F("version") + 1} if job.trouble else {}))
-        changed = bool(quiet)
-    else:
-        with transaction.atomic():
-            changed = bool(
-                mine.update(
-                    **fresh,
-                    node_status=report.status,
-                    node_status_text=report.status_text[:200],
-                    node_status_at=asked_at,
-                    version=F("version") + 1,
-                )
+    with transaction.atomic():
+        changed = mine.exclude(node_status=report.status).update(
+            **fresh,
+            node_status=report.status,
+            node_status_text=report.status_text[:200],
+            node_status_at=asked_at,
+            version=F("version") + 1,
+        )
+        if changed:
+            JobEvent.objects.create(
+                job=job,
+                at=asked_at,
+                kind=JobEvent.Kind.NODE_STATUS,
+                message=report.status_text.strip(),
+                data={"status": report.status, "phase": phase_of(report.status)},
             )
-            if changed:
-                JobEvent.objects.create(
-                    job=job,
-                    at=asked_at,
-                    kind=JobEvent.Kind.NODE_STATUS,
-                    message=report.status_text.strip(),
-                    data={"status": report.status, "phase": phase_of(report.status)},
-                )
-    if changed and report.ended:
-        _end(job=job, report=report, first_failure=fresh["first_failure"], now=asked_at)
-    elif changed and phase_of(report.status) == "running" and _is_watched(job, asked_at):
+    written = changed or mine.update(**fresh, **({"version": F("version") + 1} if job.trouble else {}))
+    if written and report.ended:
+        _end(job=job, report=report, now=asked_at)
+    elif written and phase_of(report.status) == "running" and _is_watched(job, asked_at):
         queue.enqueue(queue.Task.FOLLOW, job.pk)
 
 
@@ -132,7 +130,13 @@ def moment(epoch_s: float | None) -> datetime | None:
     return None if epoch_s is None else datetime.fromtimestamp(epoch_s, tz=UTC)
 
 
-def _end(*, job: Job, report: JobReport, first_failure: int | None, now: datetime) -> None:
+def _should_be_listed(job: Job, *, asked_at: datetime) -> bool:
+    """Say whether an answer to a question of that moment should contain the job: not if it is younger."""
+    return job.accepted_at is None or job.accepted_at < asked_at
+
+
+def _end(*, job: Job, report: JobReport, now: datetime) -> None:
+    first_failure = Job.objects.values_list("first_failure", flat=True).get(pk=job.pk)
     judged = verdict(report, first_failure=first_failure)
     keeps_s = job.environment.raw.get("storageExpiry")
     finished_at = moment(report.finished_at) or now
@@ -147,7 +151,9 @@ def _end(*, job: Job, report: JobReport, first_failure: int | None, now: datetim
             # A node that does not say how a job ended leaves it to the logs: told as ended, with these words.
             outcome="succeeded" if judged.state == "unknown" else judged.state,
             finished_at=finished_at,
-            node_expires_at=finished_at + timedelta(seconds=keeps_s) if isinstance(keeps_s, int) else None,
+            node_expires_at=finished_at + timedelta(seconds=min(keeps_s, KEEPS_MAX_S))
+            if isinstance(keeps_s, int)
+            else None,
             next_check_at=now,
             data={"exit_code": report.exit_code, "status": report.status},
         )

@@ -20,6 +20,8 @@ from typing import IO, Any
 from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
 
 from jobs.access import Action, Actor, require
 from jobs.errors import Missing, PortalError
@@ -31,7 +33,7 @@ from jobs.ocean.errors import OceanError
 from jobs.ocean.signing import Proof, prove_result
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, NoTurn, open_node, signed
-from jobs.services.unpacking import LeftOut, Member, unpack
+from jobs.services.unpacking import Damaged, LeftOut, unpack
 from jobs.services.vault import VaultLocked
 
 LEASE = timedelta(seconds=120)
@@ -44,7 +46,6 @@ RETRY = timedelta(seconds=15)
 RETRY_LATE = timedelta(minutes=10)
 KEEP_TRYING = timedelta(days=7)  # where a node does not say how long it keeps results
 IN_MEMORY_MAX = 4 * 2**20
-_BLOCK = 256 * 1024
 ALGORITHM_LOG = "algorithmLog"
 OUTPUT = "output"
 
@@ -143,31 +144,51 @@ def _collect(*, job: Job, holder: str, clock: Clock) -> None:
     entries = [ResultEntry.model_validate(entry) for entry in (job.report or {}).get("results", [])]
     for listed in entries:
         Result.objects.get_or_create(
-            job=job, index=listed.index, path="", defaults={"name": listed.name, "kind": listed.kind}
+            job=job, index=listed.index, path="", defaults={"name": listed.name, "kind": listed.kind[:40]}
         )
     by_index = {entry.index: entry for entry in entries}
-    missing = Result.objects.filter(job=job, path="").exclude(status=Result.Status.ARCHIVED).order_by("index")
+    missing = _missing(job)
+    due = missing.filter(Q(attempts=0) | Q(next_try_at__isnull=False)).order_by(
+        "index"
+    )  # the rest is hopeless
+    if job.state == State.COLLECTING:
+        due = due.exclude(attempts__gt=0, next_try_at__gt=clock())
+    missing_before = missing.count()
+    alive = _renewer(job=job, holder=holder, clock=clock)
     wait_until: datetime | None = None
     with open_node(node=job.node, purpose=Purpose.ACT, clock=clock) as backend:
-        for result in missing:
+        for result in due:
             entry = by_index.get(result.index)
             if entry is None:
                 continue
+            alive(-1)  # several that fail slowly would outlast the lease
             try:
-                _fetch(job=job, result=result, entry=entry, backend=backend, holder=holder, clock=clock)
+                _fetch(job=job, result=result, entry=entry, backend=backend, alive=alive, clock=clock)
             except OutOfBudget as error:
                 wait_until = error.available_at
                 break
             except (OceanError, NoTurn, VaultLocked, TooLarge) as error:
+                if error.code == "rate_limited":  # says nothing about the result
+                    wait_until = clock() + RETRY
+                    break
                 _failed(job=job, result=result, error=error, now=clock())
     for archive in Result.objects.filter(job=job, kind=OUTPUT, path="", status=Result.Status.ARCHIVED):
         if archive.unpacked_at is None:
-            _unpack(job=job, archive=archive, holder=holder, clock=clock)
-    _finish(job=job, holder=holder, now=clock(), wait_until=wait_until)
+            _unpack(job=job, archive=archive, alive=alive, clock=clock)
+    if job.state == State.COLLECTING:
+        _finish(job=job, holder=holder, now=clock(), wait_until=wait_until)
+    else:
+        _note_repaired(job=job, before=missing_before, now=clock())
 
 
 def _fetch(
-    *, job: Job, result: Result, entry: ResultEntry, backend: ComputeBackend, holder: str, clock: Clock
+    *,
+    job: Job,
+    result: Result,
+    entry: ResultEntry,
+    backend: ComputeBackend,
+    alive: Callable[[int], None],
+    clock: Clock,
 ) -> None:
     limit = settings.MAX_RESULT_BYTES
     if entry.size is not None and entry.size > limit:
@@ -187,19 +208,13 @@ def _fetch(
         blocks = signed(
             backend=backend, wallet=job.wallet, node=job.node, prove=prove_result, clock=clock, act=open_it
         )
-        _archive(
-            job=job,
-            result=result,
-            blocks=blocks,
-            alive=_renewer(job=job, holder=holder, clock=clock),
-            now=clock,
-        )
+        _archive(job=job, result=result, blocks=blocks, alive=alive, clock=clock)
     if result.kind == ALGORITHM_LOG:
         LogChunk.objects.filter(job=job).delete()
 
 
 def _archive(
-    *, job: Job, result: Result, blocks: Iterator[bytes], alive: Callable[[int], None], now: Clock
+    *, job: Job, result: Result, blocks: Iterator[bytes], alive: Callable[[int], None], clock: Clock
 ) -> None:
     """Write a stream into storage with its hash, then say so in the row: a crash in between is repaired by repeating."""
     digest = hashlib.sha256()
@@ -215,7 +230,7 @@ def _archive(
         if default_storage.exists(name):
             default_storage.delete(name)
         alive(-1)
-        stored = default_storage.save(name, File(buffer))
+        stored = default_storage.save(name, _Watched(buffer, alive))
     alive(-1)
     Result.objects.filter(pk=result.pk).update(
         status=Result.Status.ARCHIVED,
@@ -224,13 +239,25 @@ def _archive(
         sha256=digest.hexdigest(),
         trouble="",
         next_try_at=None,
-        archived_at=now(),
+        archived_at=clock(),
     )
 
 
-def _unpack(*, job: Job, archive: Result, holder: str, clock: Clock) -> None:
+class _Watched(File):  # type: ignore[type-arg]  # takes no type argument at run time
+    """A file that says now and then how far it was read: storing many gigabytes outlasts a lease too."""
+
+    def __init__(self, file: Any, alive: Callable[[int], None]) -> None:
+        super().__init__(file)
+        self._buffer, self._alive = file, alive
+
+    def read(self, size: int = -1) -> Any:
+        """Read on, if the lease is still ours."""
+        self._alive(self._buffer.tell())
+        return self._buffer.read(size)
+
+
+def _unpack(*, job: Job, archive: Result, alive: Callable[[int], None], clock: Clock) -> None:
     """Let the files of an outputs archive stand as results of their own."""
-    alive = _renewer(job=job, holder=holder, clock=clock)
     left_out: list[LeftOut] = []
     with default_storage.open(_stored(archive), "rb") as stream:
         for item in unpack(stream, max_files=settings.MAX_ARCHIVE_FILES, max_bytes=settings.MAX_RESULT_BYTES):
@@ -243,18 +270,21 @@ def _unpack(*, job: Job, archive: Result, holder: str, clock: Clock) -> None:
                 path=item.path,
                 defaults={"name": PurePosixPath(item.path).name, "kind": OUTPUT},
             )
-            if result.status != Result.Status.ARCHIVED:
-                _archive(job=job, result=result, blocks=_blocks(item), alive=alive, now=clock)
+            if result.status == Result.Status.ARCHIVED:
+                continue
+            try:
+                _archive(job=job, result=result, blocks=item.blocks(), alive=alive, clock=clock)
+            except Damaged:
+                Result.objects.filter(pk=result.pk).update(
+                    status=Result.Status.FAILED, trouble="The archive ends in the middle of this file."
+                )
+                left_out.append(LeftOut(item.path, "is damaged"))
+                break
     said = "; ".join(f"{x.name} {x.why}" for x in left_out[:5])
     more = f"; and {len(left_out) - 5} more" if len(left_out) > 5 else ""
     Result.objects.filter(pk=archive.pk).update(
         unpacked_at=clock(), trouble=(f"Left out: {said}{more}." if said else "")[:500]
     )
-
-
-def _blocks(member: Member) -> Iterator[bytes]:
-    while block := member.content.read(_BLOCK):
-        yield block
 
 
 def _failed(*, job: Job, result: Result, error: Any, now: datetime) -> None:
@@ -272,9 +302,7 @@ def _failed(*, job: Job, result: Result, error: Any, now: datetime) -> None:
 
 def _finish(*, job: Job, holder: str, now: datetime, wait_until: datetime | None) -> None:
     """End the job once every result is here or was tried often enough; before that, say when to go on."""
-    if job.state != State.COLLECTING:
-        return
-    open_ones = Result.objects.filter(job=job, path="").exclude(status=Result.Status.ARCHIVED)
+    open_ones = _missing(job)
     unfinished = [r for r in open_ones if r.next_try_at and r.attempts < TRIES_WHILE_COLLECTING]
     if wait_until is not None or unfinished:
         at = wait_until or min(r.next_try_at for r in unfinished if r.next_try_at)
@@ -283,11 +311,9 @@ def _finish(*, job: Job, holder: str, now: datetime, wait_until: datetime | None
             next_check_at=at,
             trouble=trouble,
             collect_attempts=job.collect_attempts + 1,
-            version=job.version + 1,
+            version=F("version") + 1,
         )
         return
-    lost = open_ones.count()
-    note = f" {lost} of its results could not be fetched yet." if lost else ""
     Job.objects.move(
         job_id=job.pk,
         before=State.COLLECTING,
@@ -295,12 +321,37 @@ def _finish(*, job: Job, holder: str, now: datetime, wait_until: datetime | None
         now=now,
         holder=holder,
         reason=job.reason,
-        message=(job.message + note)[:500],
+        message=(job.message + _missing_note(open_ones.count()))[:500],
         ended_at=now,
         trouble="",
         next_check_at=None,
         data={"results": Result.objects.filter(job=job, status=Result.Status.ARCHIVED).count()},
     )
+
+
+def _note_repaired(*, job: Job, before: int, now: datetime) -> None:
+    """Say of an ended job that results which were missing are here now."""
+    after = _missing(job).count()
+    if after == before:
+        return
+    with transaction.atomic():
+        Job.objects.filter(pk=job.pk).update(
+            message=job.message.replace(_missing_note(before), _missing_note(after)), version=F("version") + 1
+        )
+        JobEvent.objects.create(
+            job=job,
+            at=now,
+            kind=JobEvent.Kind.RESULT,
+            message=f"{before - after} missing results are here now.",
+        )
+
+
+def _missing(job: Job) -> QuerySet[Result]:
+    return Result.objects.filter(job=job, path="").exclude(status=Result.Status.ARCHIVED)
+
+
+def _missing_note(count: int) -> str:
+    return f" {count} of its results could not be fetched yet." if count else ""
 
 
 def _renewer(*, job: Job, holder: str, clock: Clock) -> Callable[[int], None]:

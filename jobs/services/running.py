@@ -10,18 +10,18 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import F, Q
 
 from jobs import queue
-from jobs.lifecycle import ACTIVE, State
+from jobs.lifecycle import ACTIVE, TERMINAL, State
 from jobs.models import Job, JobEvent, Pulse, Result
 from jobs.ocean.compute import AlgorithmInput, AssetInput, ComputeBackend, Container, JobReport, StartRequest
-from jobs.ocean.errors import OceanError
+from jobs.ocean.errors import OceanError, Rejected
 from jobs.ocean.signing import prove_start_free, prove_stop
 from jobs.ocean.units import Address
 from jobs.services import nodes
-from jobs.services.budget import OutOfBudget, Purpose
-from jobs.services.gateway import Clock, NoTurn, open_node, signed
+from jobs.services.budget import OutOfBudget, Purpose, check
+from jobs.services.gateway import Clock, NoTurn, heeding_limits, open_node, signed
 from jobs.services.refreshing import apply_report
 from jobs.services.vault import VaultLocked
 
@@ -100,6 +100,15 @@ def hand_over_pulse(*, holder: str) -> None:
         queue.enqueue(queue.Task.PULSE)
 
 
+def free_pulse() -> None:
+    """Take the pulse from whoever has it: for a worker that starts.
+
+    One that was killed cannot let go, and a minute could pass until the next pulse is asked for. One that lives, on
+    another machine, takes it back at its next beat or ends; no claim is made twice either way.
+    """
+    Pulse.objects.filter(name="pulse").update(holder="", lease_until=None)
+
+
 def report_crash(*, job_id: uuid.UUID, error: Exception, now: datetime) -> None:
     """Put a job aside after an error nobody foresaw: a person decides, nothing is sent meanwhile."""
     job = Job.objects.filter(pk=job_id, state__in=ACTIVE).first()
@@ -138,7 +147,10 @@ def _enqueue_due_jobs(*, now: datetime) -> None:
 
 
 def _claim_due_results(*, now: datetime) -> set[uuid.UUID]:
-    due = Result.objects.filter(next_try_at__lte=now).values_list("pk", "job_id")[:BATCH]
+    # While a job is collecting, its own `next_check_at` says when.
+    due = Result.objects.filter(next_try_at__lte=now, job__state__in=TERMINAL).values_list("pk", "job_id")[
+        :BATCH
+    ]
     claimed: set[uuid.UUID] = set()
     for pk, job_id in due:
         if Result.objects.filter(pk=pk, next_try_at__lte=now).update(next_try_at=now + CLAIM):
@@ -184,9 +196,9 @@ def _start(*, job: Job, holder: str, clock: Clock) -> None:
                 job=job, report=report, holder=holder, now=clock(), message="The node accepted the job."
             )
     except OutOfBudget as error:
-        _later(job=job, at=error.available_at, trouble=error.message)
+        _later(job=job, holder=holder, at=error.available_at, trouble=error.message, **_start_unsent(job))
     except (NoTurn, VaultLocked) as error:
-        _later(job=job, at=clock() + RETRY_STEP, trouble=error.message)
+        _later(job=job, holder=holder, at=clock() + RETRY_STEP, trouble=error.message, **_start_unsent(job))
     except OceanError as error:
         _start_failed(job=job, holder=holder, error=error, now=clock())
 
@@ -195,10 +207,11 @@ def _may_repeat(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
     """Look for our tag among the node's jobs; adopt the job if it is there, else say whether to send again."""
     now = clock()
     try:
-        reports = backend.jobs_of(owner=Address(job.wallet.address))
+        with heeding_limits(node=job.node, clock=clock):
+            reports = backend.jobs_of(owner=Address(job.wallet.address))
     except OceanError as error:
         # The look failed, which says nothing about the start: it still may have happened.
-        _later(job=job, at=now + LOOK_AGAIN, trouble=error.message)
+        _later(job=job, holder=holder, at=now + LOOK_AGAIN, trouble=error.message)
         return False
     found = next((r for r in reports if r.tag == str(job.tag)), None)
     if found is not None:
@@ -211,7 +224,12 @@ def _may_repeat(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
         )
         return False
     if reports.skipped:
-        _later(job=job, at=now + LOOK_AGAIN, trouble="Part of the node's job list could not be read.")
+        _later(
+            job=job,
+            holder=holder,
+            at=now + LOOK_AGAIN,
+            trouble="Part of the node's job list could not be read.",
+        )
         return False
     looks = job.missing_count + 1
     if looks < LOOKS_BEFORE_REPEAT:
@@ -242,16 +260,20 @@ def _send_start(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
 
     def send(proof: Any) -> JobReport | None:
         now = clock()
+        check(node=job.node, purpose=Purpose.ACT, now=now)  # before it is written down as sent
         written = Job.objects.record(
             job_id=job.pk,
             kind=JobEvent.Kind.STARTED,
             now=now,
-            message="Start sent to the node." if job.start_attempts == 0 else "Start sent to the node again.",
+            message="Start sent to the node."
+            if job.start_sent_at is None
+            else "Start sent to the node again.",
             expect={"state": State.STARTING, "lease_holder": holder, "lease_until__gt": now},
             start_sent_at=now,
             start_attempts=job.start_attempts + 1,
             missing_count=0,
             next_check_at=now + LEASE,
+            lease_until=now + LEASE,  # waiting for the turn took some of it; the answer may take a while too
         )
         if not written:
             return None  # the lease was lost while waiting for the turn: somebody else is at it
@@ -335,12 +357,11 @@ def _start_failed(*, job: Job, holder: str, error: OceanError, now: datetime) ->
             message=f"The node has not answered the start for hours. {error.message}"[:500],
         )
         return
-    if not error.maybe_happened:
-        # It certainly did not arrive: the next step may send it without looking.
-        Job.objects.filter(pk=job.pk, lease_holder=holder, start_attempts__lte=1).update(start_sent_at=None)
+    # What certainly did not arrive leaves the row as before: without an earlier try, nothing is to be looked for.
+    facts = {} if error.maybe_happened else _start_unsent(job)
     wait = timedelta(seconds=error.retry_after_s) if error.retry_after_s else RETRY_STEP
     pause = LOOK_AGAIN if error.maybe_happened else wait * 2 ** min(job.trouble_count, 4)
-    _later(job=job, at=now + pause, trouble=error.message)
+    _later(job=job, holder=holder, at=now + pause, trouble=error.message, **facts)
 
 
 def _stop(*, job: Job, holder: str, clock: Clock) -> None:
@@ -354,6 +375,7 @@ def _stop(*, job: Job, holder: str, clock: Clock) -> None:
         with open_node(node=job.node, purpose=Purpose.ACT, clock=clock) as backend:
 
             def send(proof: Any) -> None:
+                check(node=job.node, purpose=Purpose.ACT, now=clock())
                 if Job.objects.record(
                     job_id=job.pk,
                     kind=JobEvent.Kind.STOP_SENT,
@@ -368,9 +390,18 @@ def _stop(*, job: Job, holder: str, clock: Clock) -> None:
             signed(backend=backend, wallet=job.wallet, node=job.node, prove=prove_stop, clock=clock, act=send)
         Job.objects.filter(pk=job.pk, state=State.RUNNING).update(next_check_at=clock())
     except OutOfBudget as error:
-        _later(job=job, at=error.available_at, trouble=error.message)
+        _later(job=job, holder=holder, at=error.available_at, trouble=error.message, **_stop_unsent(job))
     except (NoTurn, VaultLocked, OceanError) as error:
-        _later(job=job, at=clock() + RETRY_STEP, trouble=f"Stopping failed: {error.message}")
+        # Only what the node itself refused counts as a try: a wish outlives a node that is away.
+        refused = isinstance(error, Rejected) and error.code != "rate_limited"
+        facts = {} if refused else _stop_unsent(job)
+        _later(
+            job=job,
+            holder=holder,
+            at=clock() + RETRY_STEP,
+            trouble=f"Stopping failed: {error.message}",
+            **facts,
+        )
 
 
 def _node_knows_of_stop(job: Job) -> bool:
@@ -385,12 +416,26 @@ def _cancel(*, job: Job, holder: str, now: datetime) -> None:
         now=now,
         holder=holder,
         reason="stopped",
-        message="Stopped before the node was asked to run it.",
+        message="Stopped: the node never showed the job."
+        if job.start_sent_at
+        else "Stopped before the node was asked to run it.",
         ended_at=now,
     )
 
 
-def _later(*, job: Job, at: datetime, trouble: str) -> None:
-    Job.objects.filter(pk=job.pk, state=job.state).update(
-        next_check_at=at, trouble=trouble[:500], trouble_count=job.trouble_count + 1, version=job.version + 1
+def _start_unsent(job: Job) -> dict[str, Any]:
+    return {"start_sent_at": job.start_sent_at, "start_attempts": job.start_attempts}
+
+
+def _stop_unsent(job: Job) -> dict[str, Any]:
+    return {"stop_sent_at": job.stop_sent_at, "stop_attempts": job.stop_attempts}
+
+
+def _later(*, job: Job, holder: str, at: datetime, trouble: str, **facts: Any) -> None:
+    Job.objects.filter(pk=job.pk, state=job.state, lease_holder=holder).update(
+        next_check_at=at,
+        trouble=trouble[:500],
+        trouble_count=job.trouble_count + 1,
+        version=F("version") + 1,
+        **facts,
     )

@@ -6,7 +6,7 @@ import uuid
 
 from django.http import FileResponse, Http404, HttpResponse, HttpResponseBase
 from django.utils import timezone
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_GET, require_safe
 
 from jobs import previews
 from jobs.errors import Missing
@@ -39,7 +39,7 @@ def detail(request: PortalRequest, team: str, job_id: uuid.UUID, result_id: int)
     return page(request, "jobs/result.html", context)
 
 
-@require_safe
+@require_GET
 def download(request: PortalRequest, team: str, job_id: uuid.UUID, result_id: int) -> HttpResponseBase:
     """Send a result as an attachment, never to be opened in place."""
     found = archive.open_result(actor=request.actor, job_id=job_id, result_id=result_id, now=timezone.now())

@@ -398,7 +398,6 @@ class Engine:
 
     def _serve_queue(self) -> None:
         """Start who fits, first come first served; end who waited too long or does not want any more."""
-        blocked = False
         with self._room:
             for job in self._queue():
                 amounts = job["spec"]["resources"]
@@ -406,8 +405,6 @@ class Engine:
                     self._end(job["id"], SETTLING)
                 elif self._now() - job["created_at"] > job["spec"]["queue_max_wait"]:
                     self._end(job["id"], EXPIRED)
-                elif blocked or missing_resource(amounts=amounts, running=self.running_resources()):
-                    blocked = True
-                else:
+                elif not missing_resource(amounts=amounts, running=self.running_resources()):
                     self._store.change_job(job_id=job["id"], status=PULLING)
                     self._work_on(job["id"])

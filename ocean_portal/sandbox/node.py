@@ -323,10 +323,8 @@ class Node:
         with path.open("rb") as log:
             while True:
                 runs = self._engine.container_runs(job_id=job_id) and not self._engine.closing
-                waiting += log.read(CHUNK_BYTES)
-                while len(waiting) >= 8 and len(waiting) >= (size := 8 + int.from_bytes(waiting[4:8])):
-                    yield waiting[:size]
-                    waiting = waiting[size:]
+                frames, waiting = whole_frames(waiting + log.read(CHUNK_BYTES))
+                yield from frames
                 if not runs:
                     return
                 time.sleep(0.05)
@@ -415,6 +413,15 @@ class Node:
             "buildStopTimestamp": "0",
             "maxJobDuration": spec["max_job_duration"],
         }
+
+
+def whole_frames(log: bytes) -> tuple[list[bytes], bytes]:
+    """Return the docker frames that are complete, and the beginning of the next one."""
+    frames = []
+    while len(log) >= 8 and len(log) >= (size := 8 + int.from_bytes(log[4:8])):
+        frames.append(log[:size])
+        log = log[size:]
+    return frames, log
 
 
 def _missing(fields: Mapping[str, Any], command: str, *names: str) -> str | None:

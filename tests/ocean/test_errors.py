@@ -70,6 +70,7 @@ class TestLibraryErrors:
 
         assert SECRET not in str(caught.value)
         assert caught.value.__suppress_context__
+        assert caught.value.__cause__ is None
         assert not caught.value.maybe_happened
 
     @pytest.mark.parametrize(

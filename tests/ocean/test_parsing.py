@@ -29,7 +29,7 @@ class TestLoadJson:
             b"[" * 5_000_000,
             b'["\\"' + b"[" * 100_000,
             b'"' + b"[" * 100_000,
-            # A byte that reads as a quotation mark is half of another character: it hides every bracket after it.
+            # Half of a character reads as a quotation mark here, and hides every bracket after it.
             ('["\u2200",' + '["a",' * 1_000_000).encode("utf-16-le"),
             "[".encode("utf-32") * 100_000,
             b"NaN",

@@ -268,6 +268,18 @@ class TestKeepAlive:
         assert len(listening.requests) == 1
 
 
+class TestCookies:
+    def test_are_not_kept(self, peer):
+        listening = peer(says(answer(b"1", headers="Set-Cookie: a=b; Path=/\r\nConnection: close\r\n")))
+
+        with calling(listening) as transport:
+            transport.get_json(path="/a")
+            transport.get_json(path="/b")
+
+        assert len(listening.requests) == 2
+        assert b"cookie" not in listening.requests[1].lower()
+
+
 class TestWrites:
     @pytest.mark.parametrize(
         "said",
@@ -529,7 +541,14 @@ def tls_peer(tmp_path) -> Iterator[tuple[Peer, Path, list[str | None]]]:
             with context.wrap_socket(connection, server_side=True) as wrapped:
                 super()._answer(wrapped)
 
-    peer = TlsPeer(says(answer(b"7")))
+    def script(connection: socket.socket) -> None:
+        if b"/broken" in peer.requests[-1]:
+            # Past the encryption: no TLS record is made of this.
+            socket.socket.sendall(connection, b"garbage" * 100)
+        else:
+            connection.sendall(answer(b"7"))
+
+    peer = TlsPeer(script)
     yield peer, path, asked
     peer.close()
 
@@ -554,6 +573,17 @@ class TestTls:
 
         assert caught.value.code == "tls"
         assert not caught.value.retryable
+
+    def test_that_breaks_after_a_write_was_sent_may_have_happened(self, tls_peer, monkeypatch):
+        peer, path, _ = tls_peer
+        # As below: the peer must be trusted for this one test.
+        monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(path))
+
+        with self.calling(peer, "node.example") as transport, pytest.raises(Unreachable) as caught:
+            transport.send_json(method="POST", path="/broken", body={})
+
+        assert caught.value.code == "tls"
+        assert caught.value.maybe_happened
 
     def test_asks_for_and_checks_the_name_and_not_the_address(self, tls_peer, monkeypatch):
         peer, path, asked = tls_peer

@@ -1,15 +1,27 @@
 """Every recorded answer to a call that we make, good and bad: it parses, or raises the documented error."""
 
+from contextlib import nullcontext
+
 import pytest
 
 from jobs.ocean import signing
 from jobs.ocean.compute import JobReport, ResultEntry
 from jobs.ocean.errors import BadAnswer, OceanError, Rejected, Unreachable
 from jobs.ocean.node import OceanNode
+from jobs.ocean.signing import Token
 from jobs.ocean.transport import Transport
 from jobs.ocean.units import Address
 from tests.ocean.test_wire_requests import start_request
-from tests.ocean.wire import Answer, account, exchanges, node, recorded_body, recording
+from tests.ocean.wire import (
+    Answer,
+    FakeWire,
+    account,
+    exchanges,
+    node,
+    recorded_body,
+    recording,
+    transport,
+)
 
 OWNER = account(1)
 START = signing.prove_start_free(OWNER, nonce=1)
@@ -229,6 +241,14 @@ class TestRefusals:
         assert caught.value.maybe_happened
         assert caught.value.retryable
 
+    def test_are_not_read_out_of_web_pages(self):
+        client, _ = node(Answer.text("<html>signature mismatch</html>", 404))
+
+        with pytest.raises(BadAnswer) as caught:
+            client.start_free(request=start_request(), proof=START)
+
+        assert caught.value.code == "html_page"
+
     def test_by_403_are_not_authorized(self):
         client, _ = node(Answer.text("no", 403))
 
@@ -417,21 +437,29 @@ class TestStreamLog:
         assert {piece.stream for piece in pieces} == {1}
         assert b"".join(piece.data for piece in pieces).startswith(b"tick 0\ntick 1\n")
 
+    class Breaking(Transport):
+        """A stream that gives one frame and then ends with an error."""
+
+        def __init__(self, code: str) -> None:
+            self.host = "node.example"
+            self.code = code
+
+        def stream(self, **_):
+            def body():
+                yield b"\x01\0\0\0\0\0\0\x02hi"
+                raise Unreachable("It broke.", code=self.code)
+
+            return nullcontext(body())
+
     def test_ends_quietly_when_our_patience_does(self):
-        class Patient(Transport):
-            def __init__(self):
-                self.host = "node.example"
+        assert [piece.data for piece in read_log(OceanNode(self.Breaking("deadline")))] == [b"hi"]
 
-            def stream(self, **_):
-                from contextlib import nullcontext
+    @pytest.mark.parametrize("code", ["cut_off", "timeout"])
+    def test_says_so_when_the_node_breaks_off(self, code):
+        with pytest.raises(Unreachable) as caught:
+            read_log(OceanNode(self.Breaking(code)))
 
-                def body():
-                    yield b"\x01\0\0\0\0\0\0\x02hi"
-                    raise Unreachable("late", code="deadline")
-
-                return nullcontext(body())
-
-        assert [piece.data for piece in read_log(OceanNode(Patient()))] == [b"hi"]
+        assert caught.value.code == code
 
     def test_does_not_hide_other_ends(self):
         client, _ = node(Answer(b"\x01\0\0\0\0\0\0\x02hi" * 10))
@@ -443,6 +471,21 @@ class TestStreamLog:
             list(pieces)
 
         assert caught.value.code == "too_large"
+
+
+class TestSignedReads:
+    @pytest.mark.parametrize(("proof", "requests"), [(RESULT, 1), (Token(OWNER.address, "t"), 4)])
+    def test_are_repeated_only_when_that_uses_up_no_nonce(self, proof, requests):
+        wire = FakeWire(Answer.text("down", 503))
+        client = OceanNode(transport(wire, retries=True))
+
+        with (
+            pytest.raises(Rejected),
+            client.open_result(job_id="1-a", entry=UNLISTED, proof=proof, max_bytes=50, total_s=60),
+        ):
+            pass
+
+        assert len(wire.sent) == requests
 
 
 class TestTokens:

@@ -16,6 +16,8 @@ CONTAINER = {"entrypoint": "python3 $ALGO", "image": "python", "tag": "3.11", "c
 # Number 1 of the public development mnemonic.
 KEY = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
 DEADLINE_S = 30.0
+# The first lines of algorithms that use the data folder, wherever it is.
+DATA = "import os\nfrom pathlib import Path\nDATA = Path(os.environ['DATA_ROOT'])\n"
 
 
 def frames(log: bytes) -> list[tuple[int, bytes]]:

@@ -12,6 +12,7 @@ from ocean_portal.sandbox.environment import Environment
 from ocean_portal.sandbox.node import Node
 from ocean_portal.sandbox.server import NodeServer
 from ocean_portal.sandbox.store import Store
+from tests.sandbox.client import Client
 from tests.sandbox.recordings import ENGINE_ID, ENVIRONMENT_ID
 
 FEE_TOKENS = ("0x5FbDB2315678afecb367f032d93F642f64180aa3", "0xB7f8BC63BbcaD18155201308C8f3540b07f84F5e")
@@ -96,3 +97,17 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = make_bench(tmp_path)
     yield bench
     close_bench(bench)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Bench]:
+    """A bench whose engine works."""
+    bench = make_bench(tmp_path)
+    bench.engine.open()
+    yield bench
+    close_bench(bench)
+
+
+@pytest.fixture
+def client(running: Bench) -> Client:
+    return Client(running.url)

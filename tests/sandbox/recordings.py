@@ -87,6 +87,11 @@ def scenario(number: str) -> dict[int, Exchange]:
     }
 
 
+def recorded_container() -> dict[str, str]:
+    """Return the container of the recorded starts; the sandbox plays that image too."""
+    return dict(scenario("10")[2].request["body"]["algorithm"]["meta"]["container"])
+
+
 def named_headers(response: requests.Response) -> dict[str, str]:
     """Return those headers of an answer that recordings name."""
     return {name: response.headers[name] for name in NAMED_HEADERS if name in response.headers}

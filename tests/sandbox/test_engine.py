@@ -1,36 +1,19 @@
 """Jobs really run: phases, limits, ends, queue and results, against the recorded courses."""
 
 import os
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from ocean_portal.sandbox import runner
 from ocean_portal.sandbox.engine import Pace
-from tests.sandbox.client import Client, frames
+from ocean_portal.sandbox.node import whole_frames
+from tests.sandbox.client import DATA, Client, frames
 from tests.sandbox.conftest import Bench, close_bench, make_bench
-from tests.sandbox.recordings import Exchange, scenario, shape
+from tests.sandbox.recordings import Exchange, recorded_container, scenario, shape
 
-HELLO = "import os\nfrom pathlib import Path\nDATA = Path(os.environ['DATA_ROOT'])\n"
 SLEEP = "import time\nprint('slow', flush=True)\ntime.sleep({})\n"
-
-
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Bench]:
-    """A bench whose engine works."""
-    bench = make_bench(tmp_path)
-    bench.engine.open()
-    yield bench
-    close_bench(bench)
-
-
-@pytest.fixture
-def client(running: Bench) -> Client:
-    return Client(running.url)
 
 
 def course(number: str, *, first: int, last: int) -> list[Exchange]:
@@ -43,7 +26,7 @@ class TestCourse:
         recorded = [exchange.json[0] for exchange in course("10", first=3, last=8)]
 
         seen = client.wait(
-            client.start(HELLO + "print('to stdout'); (DATA / 'outputs' / 'a').write_text('b')")
+            client.start(DATA + "print('to stdout'); (DATA / 'outputs' / 'a').write_text('b')")
         )
 
         assert [report["status"] for report in seen] == [10, 20, 30, 40, 60, 71]
@@ -63,7 +46,7 @@ class TestCourse:
         metadata = recorded.request["body"]["metadata"]
 
         response = client.post_start(
-            algorithm={"meta": {"rawcode": "pass", "container": scenario_container()}}, metadata=metadata
+            algorithm={"meta": {"rawcode": "pass", "container": recorded_container()}}, metadata=metadata
         )
 
         (report,) = response.json()
@@ -86,11 +69,6 @@ class TestCourse:
             assert seen[-1]["terminationDetails"]["exitCode"] == 0
         finally:
             close_bench(bench)
-
-
-def scenario_container() -> dict[str, str]:
-    """Return the container of the recorded starts; the sandbox plays that image too."""
-    return dict(scenario("10")[2].request["body"]["algorithm"]["meta"]["container"])
 
 
 class TestResults:
@@ -118,7 +96,7 @@ class TestResults:
 
     def test_image_log_has_the_recorded_words(self, client: Client) -> None:
         response = client.post_start(
-            algorithm={"meta": {"rawcode": "pass", "container": scenario_container()}}
+            algorithm={"meta": {"rawcode": "pass", "container": recorded_container()}}
         )
         job = response.json()[0]["jobId"]
 
@@ -133,7 +111,7 @@ class TestResults:
         ]
 
     def test_links_and_folders_in_outputs_stay_what_they_are(self, client: Client) -> None:
-        code = HELLO + "out = DATA / 'outputs'\n(out / 'sub' / 'deep').mkdir(parents=True)\n"
+        code = DATA + "out = DATA / 'outputs'\n(out / 'sub' / 'deep').mkdir(parents=True)\n"
         code += "(out / 'sub' / 'deep' / 'x.csv').write_text('1')\n(out / 'link').symlink_to('/etc/passwd')\n"
         job = client.start(code)
 
@@ -151,7 +129,7 @@ class TestResults:
 
 class TestContainer:
     def test_folders_parameters_and_environment_are_the_recorded_ones(self, client: Client) -> None:
-        code = HELLO + "for place, folders, files in sorted(os.walk(DATA)):\n"
+        code = DATA + "for place, folders, files in sorted(os.walk(DATA)):\n"
         code += "    print(os.path.relpath(place, DATA), sorted(folders), sorted(files))\n"
         code += "print((DATA / 'inputs' / 'algoCustomData.json').read_text())\nprint(sorted(os.environ))\n"
         job = client.start(code, algorithm={"algocustomdata": {"threshold": 5}, "envs": {"COUNTRY": "AT"}})
@@ -175,7 +153,7 @@ class TestContainer:
     def test_walls_hide_the_machine_where_the_kernel_grants_them(
         self, running: Bench, client: Client
     ) -> None:
-        code = HELLO + "import socket\nprint(DATA, os.getuid(), os.getpid(), os.path.exists('/home'))\n"
+        code = DATA + "import socket\nprint(DATA, os.getuid(), os.getpid(), os.path.exists('/home'))\n"
         code += "try: socket.create_connection(('127.0.0.1', " + str(running.server.port) + "), 1)\n"
         code += "except OSError as error: print('no network')\n"
         job = client.start(code)
@@ -200,7 +178,7 @@ class TestEnds:
         assert sorted(frames(client.result(job, 2).content)) == sorted(frames(scenario("12")[10].content))
 
     def test_algorithm_over_its_time_is_killed_and_keeps_what_it_wrote(self, client: Client) -> None:
-        code = HELLO + "(DATA / 'outputs' / 'partial.txt').write_text('partial')\n" + SLEEP.format(60)
+        code = DATA + "(DATA / 'outputs' / 'partial.txt').write_text('partial')\n" + SLEEP.format(60)
         job = client.start(code, maxJobDuration=1)
 
         report = client.wait(job)[-1]
@@ -237,7 +215,7 @@ class TestEnds:
             assert report[key] == recorded[9].json[0][key]
 
     def test_algorithm_may_finish_its_work_when_it_is_stopped(self, client: Client) -> None:
-        code = HELLO + "import signal, sys, time\n"
+        code = DATA + "import signal, sys, time\n"
         code += "def end(*_):\n    (DATA / 'outputs' / 'saved').write_text('in time')\n    sys.exit(7)\n"
         code += "signal.signal(signal.SIGTERM, end)\nprint('ready', flush=True)\ntime.sleep(60)\n"
         job = client.start(code)
@@ -280,7 +258,7 @@ class TestEnds:
         monkeypatch.setattr(
             "ocean_portal.sandbox.engine.SCRATCH_DISK_BYTES", 1_000_000
         )  # a quarter gigabyte is slow
-        code = HELLO + "import time\nfor n in range(40):\n"
+        code = DATA + "import time\nfor n in range(40):\n"
         code += "    (DATA / 'outputs' / str(n)).write_bytes(bytes(100_000))\ntime.sleep(60)\n"
         job = client.start(code)
 
@@ -289,96 +267,12 @@ class TestEnds:
         assert (report["status"], report["statusText"]) == (42, "Error: disk quota exceeded")
 
     def test_entry_point_that_is_no_python_fails(self, client: Client) -> None:
-        container = scenario_container() | {"entrypoint": "node $ALGO"}
+        container = recorded_container() | {"entrypoint": "node $ALGO"}
         response = client.post_start(algorithm={"meta": {"rawcode": "x", "container": container}})
 
         report = client.wait(response.json()[0]["jobId"])[-1]
 
         assert (report["status"], report["statusText"]) == (41, "Failed to run algorithm")
-
-
-class TestProvisioning:
-    @pytest.fixture
-    def files(self) -> Iterator[str]:
-        """A file server that knows data.csv and nothing else."""
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                found = self.path == "/data.csv"
-                self.send_response(200 if found else 404)
-                self.end_headers()
-                self.wfile.write(b"a,b\n1,2\n" if found else b"")
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Stay quiet."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        server.server_close()
-
-    def test_input_by_address_appears_under_its_file_name(self, client: Client, files: str) -> None:
-        dataset = {"fileObject": {"type": "url", "url": f"{files}/data.csv", "method": "GET"}}
-        job = client.start(
-            HELLO + "print((DATA / 'inputs' / 'data.csv').read_text())", datasets=[dataset, dataset]
-        )
-
-        client.wait(job)
-
-        assert client.log(job) == "a,b\n1,2\n\n"
-        assert client.result(job, 1).text.count("/data/inputs/data.csv") == 2
-
-    @pytest.mark.parametrize(("address", "reason"), [("/nope.csv", "404"), ("", "refused")])
-    def test_input_that_cannot_be_had_ends_the_job_as_recorded(
-        self, client: Client, files: str, address: str, reason: str
-    ) -> None:
-        url = f"{files}{address}" if address else "http://127.0.0.1:9/x.csv"
-        job = client.start("pass", datasets=[{"fileObject": {"type": "url", "url": url, "method": "GET"}}])
-
-        report = client.wait(job)[-1]
-
-        recorded = scenario("22")[5].json[0]
-        assert shape(report) == shape(recorded)
-        for key in ("status", "statusText", "terminationDetails", "algoStartTimestamp"):
-            assert report[key] == recorded[key]
-        assert reason in client.result(job, 1).text.splitlines()[-1].lower()
-
-    def test_algorithm_that_cannot_be_had_ends_the_job_as_recorded(self, client: Client, files: str) -> None:
-        file = {"type": "url", "url": f"{files}/nope.py", "method": "get"}
-        response = client.post_start(
-            algorithm={"fileObject": file, "meta": {"container": scenario_container()}}
-        )
-
-        job = response.json()[0]["jobId"]
-        report = client.wait(job)[-1]
-
-        recorded = scenario("22")[21].json[0]
-        assert (report["status"], report["statusText"]) == (recorded["status"], recorded["statusText"])
-        its_id = scenario("22")[23].request["query"]["jobId"].rpartition("-")[2]
-        theirs = scenario("22")[23].content.decode().replace(its_id, report["jobId"])
-        assert client.result(job, 1).text == theirs
-
-    def test_stranger_cannot_name_a_file_of_the_machine(self, client: Client, tmp_path: Path) -> None:
-        secret = tmp_path / "secret.txt"
-        secret.write_text("secret")
-        job = client.start("pass", datasets=[{"fileObject": {"local": str(secret)}}])
-
-        assert client.wait(job)[-1]["status"] == 31
-
-    def test_published_files_are_opened_for_the_job(
-        self, running: Bench, client: Client, tmp_path: Path
-    ) -> None:
-        (tmp_path / "flowers.csv").write_text("petal\n1\n")
-        running.store.put_ddo(name="flowers", ddo={"id": "did:op:f", "services": []})
-        running.assets["did:op:f"] = [{"local": str(tmp_path / "flowers.csv")}]
-        dataset = {"documentId": "did:op:f", "serviceId": "compute"}
-        job = client.start(HELLO + "print((DATA / 'inputs' / 'flowers.csv').read_text())", datasets=[dataset])
-
-        client.wait(job)
-
-        assert client.log(job) == "petal\n1\n\n"
-        assert "Using did:op:f and serviceId compute for this asset." in client.result(job, 1).text
 
 
 class TestRoom:
@@ -389,7 +283,7 @@ class TestRoom:
             client.start(SLEEP.format(60))
 
         response = client.post_start(
-            algorithm={"meta": {"rawcode": "pass", "container": scenario_container()}}
+            algorithm={"meta": {"rawcode": "pass", "container": recorded_container()}}
         )
 
         recorded = scenario("24")[4]
@@ -458,6 +352,16 @@ class TestLiveLog:
         expected = [(1, f"tick {i}\n".encode()) for i in range(4)]
         assert frames(b"".join(chunk for _, chunk in arrived)) == expected
         assert arrived[-1][0] - arrived[0][0] > 0.5
+
+    @pytest.mark.parametrize("cut", range(31))
+    def test_frame_is_passed_on_when_it_is_whole(self, cut: int) -> None:
+        log = scenario("10")[11].content[:36]
+
+        first, rest = whole_frames(log[:cut])
+        then, nothing = whole_frames(rest + log[cut:])
+
+        assert [frames(frame) for frame in first + then] == [[frame] for frame in frames(log)]
+        assert nothing == b""
 
     def test_second_reader_begins_at_the_first_line(self, client: Client) -> None:
         job = client.start(

@@ -121,6 +121,22 @@ class TestDemoAssets:
         assert client.log(job)
 
 
+class TestMove:
+    def test_documents_name_the_new_port_and_keep_their_dids(self, tmp_path: Path) -> None:
+        first = start_sandbox(tmp_path, chain=False)
+        first.stop()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+
+        with running_sandbox(tmp_path, chain=False, node_port=port) as second:
+            assert second.node_url == f"http://127.0.0.1:{port}"
+            assert second.info["assets"] == first.info["assets"]
+            for name in second.info["assets"]:
+                url = f"{second.node_url}/api/aquarius/assets/ddo/{second.did(name)}"
+                ddo = Client(second.node_url).http.get(url, timeout=5).json()
+                assert {service["serviceEndpoint"] for service in ddo["services"]} == {second.node_url}
+
+
 class TestEnd:
     def test_sigterm_ends_it_within_two_seconds_and_its_algorithms_too(self, tmp_path: Path) -> None:
         box = start_sandbox(tmp_path, chain=False)

@@ -22,13 +22,17 @@ def password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(
-    *options: str, slug: str = "lab", owner: str = "ada", email: str = "ada@example.org"
+    *options: str,
+    slug: str = "lab",
+    owner: str = "ada",
+    email: str = "ada@example.org",
+    name: str = "Coastal Lab",
 ) -> tuple[str, str]:
     out, err = StringIO(), StringIO()
     call_command(
         "create_team",
         f"--slug={slug}",
-        "--name=Coastal Lab",
+        f"--name={name}",
         f"--owner={owner}",
         f"--email={email}",
         *options,
@@ -109,6 +113,7 @@ class TestCreateTeam:
         [
             ({"slug": "Big Lab"}, "team slug:"),
             ({"slug": "Lab"}, "Lower-case letters"),
+            ({"name": ""}, "team name:"),
             ({"slug": "admin"}, "cannot be a team's address"),
             ({"owner": "ada lovelace"}, "owner username:"),
             ({"email": "ada"}, "owner email:"),

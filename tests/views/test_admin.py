@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from jobs.lifecycle import State
-from jobs.models import Asset, Job, JobEvent, NodeToken, NonceLease
+from jobs.models import Job, JobEvent, NodeToken, NonceLease
 from jobs.services import catalogue, vault
 from tests import builders
 from tests.conftest import Cast
@@ -220,7 +220,3 @@ class TestLogInline:
         html = operator.get(url(Job, "change", records.pk)).text
 
         assert 'name="log_chunks-TOTAL_FORMS" value="2"' in html
-
-
-def test_the_kinds_of_assets_are_one_record() -> None:
-    assert admin.site.is_registered(Asset)

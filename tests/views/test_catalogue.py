@@ -251,6 +251,15 @@ class TestDetail:
 
         assert vera.get(f"{LIST}{foreign.pk}/").status_code == 404
 
+    def test_asks_a_bounded_number_of_questions(
+        self, vera: Client, cast: Cast, django_assert_max_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        asset = builders.make_asset(team=cast.team, node=builders.make_node(), added_by=cast.alice)
+
+        # session, person, memberships; the asset with its node and person, all nodes; two for the frame
+        with django_assert_max_num_queries(7):
+            vera.get(f"{LIST}{asset.pk}/")
+
     def test_asks_nothing_while_rendering(self, vera: Client, cast: Cast) -> None:
         asset = builders.make_asset(team=cast.team, node=builders.make_node(), added_by=cast.alice)
 

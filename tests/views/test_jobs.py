@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -93,6 +94,11 @@ class TestIndex:
         assert "Spring run" in page
         assert "Autumn" not in page
 
+    def test_lists_nothing_of_another_team(self, cast: Cast, bob: Client) -> None:
+        builders.make_job(team=cast.other_team, name="Their secret")
+
+        assert "Their secret" not in text(bob.get("/coastal/jobs/"))
+
     def test_says_so_when_nothing_fits(self, cast: Cast, bob: Client) -> None:
         assert "No job fits “&lt;b&gt;”." in text(bob.get("/coastal/jobs/", {"q": "<b>"}))
 
@@ -165,7 +171,9 @@ class TestDetail:
             attention_from="STARTING" if node_status is None else "",
         )
 
-        assert f"</svg>{word}</span>" in text(vera.get(address(job)))
+        assert re.search(
+            rf'<span class="state \w+"><svg.*?</svg> ?{word}</span>', text(vera.get(address(job)))
+        )
 
     def test_shows_what_was_sent(self, cast: Cast, vera: Client) -> None:
         job = builders.make_job(team=cast.team, parameters={"column": "<b>height"}, max_duration_s=90)
@@ -421,7 +429,7 @@ class TestResults:
         page = text(vera.get(address(finished_job, "results/"), headers=HTMX))
 
         assert page.startswith('<section class="card" id="results"')
-        assert "22 B" in page
+        assert "21 B" in page
         assert finished_job.results.get(path="tables/means.csv").sha256 in page
 
     def test_say_why_one_is_not_here(self, vera: Client, finished_job: Job) -> None:

@@ -254,7 +254,9 @@ class TestLaunch:
 
         bob.post(PAGE, desk.filled(algorithm=desk.asking.did, parameters='{"more": 1}', **asked))
 
-        assert Job.objects.get().parameters == {"seconds": 12, "stem": False, "language": "pt", "more": 1}
+        sent = Job.objects.get().parameters
+        assert sent == {"seconds": 12, "stem": False, "language": "pt", "more": 1}
+        assert isinstance(sent["seconds"], int)
 
     def test_uses_the_chosen_service(self, bob: Client, cast: Cast, desk: Desk) -> None:
         services = [compute_service(), compute_service(id="compute-2", name="Since 1900")]

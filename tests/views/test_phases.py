@@ -107,6 +107,13 @@ class TestSteps:
             "archived": "done",
         }
 
+    def test_of_a_failure_end_where_the_nodes_number_belongs(self) -> None:
+        failed = replace(
+            DONE, state=State.FAILED, first_failure=31, algorithm_started_at=None, seen=DONE.seen[:1]
+        )
+
+        assert marks(failed)["data"] == "bad"
+
     def test_of_a_failed_algorithm_are_bad_at_running(self) -> None:
         assert marks(replace(DONE, state=State.FAILED))["running"] == "bad"
 

@@ -40,7 +40,8 @@ class TestPreview:
         assert previews.preview(name="a.csv", head=b"", size=0).note == "The file is empty."
 
     def test_does_not_show_binary_data_as_text(self) -> None:
-        assert previews.preview(name="a.txt", head=b"abc\0\x01\x02", size=6).kind == "none"
+        assert previews.preview(name="a.txt", head=b"text " * 99 + b"\0", size=496).kind == "none"
+        assert previews.preview(name="a.txt", head=b"abc\x01\x02", size=5).kind == "none"
 
     def test_shows_html_as_text(self) -> None:
         found = previews.preview(name="report.html", head=b"<h1>Hi</h1>", size=11)

@@ -72,8 +72,8 @@ class Command(BaseCommand):
             self.stderr.write("An operator changes roles in the admin, under Memberships.")
         if operator and not person.is_staff:
             self.stderr.write(
-                f"“{username}” is no operator, and who exists is not made one here: an operator does "
-                "that in the admin, or make another one with: python manage.py createsuperuser"
+                f"“{username}” is no operator, and this command makes none of a person who is there already. "
+                "An operator can, in the admin; the first one comes from: python manage.py createsuperuser"
             )
 
 

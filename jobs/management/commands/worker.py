@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from jobs import queue
+from jobs.services import running
 
 
 class Command(BaseCommand):
@@ -16,4 +17,5 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         """Run until SIGTERM or Ctrl-C."""
+        running.free_pulse()
         queue.run_worker()

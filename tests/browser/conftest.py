@@ -1,0 +1,147 @@
+"""A running demo and a real Chromium. Skipped, with the reason, only where no Chromium is installed."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_DEADLINE_S = 120
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+
+
+@dataclass
+class Demo:
+    """The three processes of `make demo`, in a folder of their own."""
+
+    folder: Path
+    ports: tuple[int, int, int]
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports[0]}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "PORTAL_ENV_FILE": str(self.folder / "demo.env"),
+            "PORTAL_VAR": str(self.folder / "var"),
+        }
+
+    def start(self) -> None:
+        """Start it and wait until it says that it is ready."""
+        log = self.folder / "demo.log"
+        portal, node, chain = map(str, self.ports)
+        command = [sys.executable, "-m", "ocean_portal.demo", "--step", "0.3"]
+        command += ["--port", portal, "--node-port", node, "--chain-port", chain]
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        end = time.monotonic() + READY_DEADLINE_S
+        while "is ready" not in log.read_text():
+            assert self.process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Press Ctrl-C, and wait until all of it has ended."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGINT)
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise
+        self.process = None
+
+    def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a management command beside it."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    found = Demo(folder=tmp_path_factory.mktemp("demo"), ports=(_free_port(), _free_port(), _free_port()))
+    found.start()
+    yield found
+    if found.process is not None:
+        found.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: install the package `chromium` to run the browser journey")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            # As root in a container Chromium needs no-sandbox; the rest keeps it from calling home.
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the browser complained of during a test: script errors, blocked resources."""
+    return []
+
+
+@pytest.fixture
+def open_as(browser: Browser, demo: Demo, complaints: list[str]) -> Iterator[Callable[..., Page]]:
+    """Sign a person in, in a context of their own, and return the page."""
+    contexts: list[BrowserContext] = []
+
+    def sign_in(name: str, *, javascript: bool = True, width: int = 1280) -> Page:
+        context = browser.new_context(
+            base_url=demo.url, java_script_enabled=javascript, viewport={"width": width, "height": 800}
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
+        page.goto("/")
+        page.get_by_label("User name").fill(name)
+        page.get_by_label("Password").fill(name)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url("**/demo/")
+        return page
+
+    yield sign_in
+    for context in contexts:
+        context.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,187 @@
+"""What a person does with the portal, in a real browser, beside the three real processes of `make demo`."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Demo
+
+pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(280)]
+
+END_MS = 90_000
+PAGES = ("", "jobs/", "jobs/launch/", "catalogue/", "environments/", "wallets/")
+
+
+def launch(page: Page, *, datasets: tuple[str, ...], algorithm: str, **parameters: str) -> None:
+    """Fill in the launch form and press Launch."""
+    page.goto("/demo/jobs/launch/")
+    for dataset in datasets:
+        page.get_by_role("checkbox", name=re.compile(dataset)).check()
+    page.get_by_role("radio", name=re.compile(algorithm)).check()
+    for label, value in parameters.items():
+        # The algorithm's own parameters come with the choice, without a reload.
+        page.locator("#launch-parameters").get_by_label(re.compile(label, re.IGNORECASE)).fill(value)
+    page.get_by_role("button", name="Launch").click()
+    page.wait_for_url(re.compile(r"/demo/jobs/[0-9a-f-]{36}/$"))
+
+
+class TestTheMainJob:
+    def test_is_launched_watched_and_its_results_are_opened(
+        self, demo: Demo, open_as: Callable[..., Page], complaints: list[str], tmp_path: Path
+    ) -> None:
+        page = open_as("liam")
+        launch(page, datasets=("US Constitution",), algorithm="Word count", seconds="8")
+        address = page.url
+        lines = page.locator("#log-lines > div")
+
+        # The log moves while the algorithm runs, without a reload.
+        expect(lines.first).to_be_visible(timeout=END_MS)
+        seen = lines.count()
+        expect(page.locator("#job-head")).to_contain_text("Running")
+        page.wait_for_function(
+            "seen => document.querySelectorAll('#log-lines > div').length > seen", arg=seen, timeout=END_MS
+        )
+
+        # The end comes by itself.
+        expect(page.locator("#job-head")).to_contain_text("Succeeded", timeout=END_MS)
+        assert page.url == address
+        chart = page.get_by_role("img", name=re.compile("words.svg"))
+        expect(chart).to_be_visible()
+        assert chart.evaluate("image => image.complete && image.naturalWidth > 0")
+        expect(page.locator("#results")).to_contain_text("words.csv")
+
+        # What is downloaded is what was archived.
+        row = page.get_by_role("row", name=re.compile("words.csv"))
+        with page.expect_download() as download:
+            row.get_by_role("link", name=re.compile("Download")).click()
+        saved = tmp_path / "words.csv"
+        download.value.save_as(saved)
+        told = row.get_by_title(re.compile("^[0-9a-f]{64}$")).get_attribute("title")
+        assert hashlib.sha256(saved.read_bytes()).hexdigest() == told
+        assert saved.read_bytes().startswith(b"word,")
+
+        page.reload()
+        expect(page.locator("#history")).to_contain_text("Liam Launcher fetched words.csv")
+        assert complaints == []
+
+    def test_works_without_javascript(self, open_as: Callable[..., Page]) -> None:
+        page = open_as("liam", javascript=False)
+
+        launch(page, datasets=("Iris flowers",), algorithm="Summary statistics")
+
+        expect(page.locator("#job-head")).to_contain_text("Succeeded", timeout=END_MS)
+        expect(page.locator("#results")).to_contain_text("chart.svg")
+
+    def test_takes_several_datasets(self, open_as: Callable[..., Page]) -> None:
+        page = open_as("olivia")
+
+        launch(page, datasets=("Iris flowers", "Mauna Loa"), algorithm="Summary statistics")
+
+        expect(page.locator("#job-head")).to_contain_text("Succeeded", timeout=END_MS)
+        expect(page.locator("#results")).to_contain_text("petal_width")
+        expect(page.locator("#log")).to_contain_text("2 input file(s)")
+
+    def test_that_fails_says_why(self, open_as: Callable[..., Page]) -> None:
+        page = open_as("liam")
+
+        launch(page, datasets=("Iris flowers",), algorithm="Failing example")
+
+        expect(page.locator("#job-head")).to_contain_text("Failed", timeout=END_MS)
+        expect(page.get_by_role("region", name="What happened")).to_contain_text("exit code 1")
+        expect(page.locator("#log")).to_contain_text("Traceback")
+
+    def test_is_stopped_and_run_again(self, open_as: Callable[..., Page]) -> None:
+        page = open_as("liam")
+        launch(page, datasets=("US Constitution",), algorithm="Word count", seconds="60")
+        first = page.url
+        expect(page.locator("#log-lines > div").first).to_be_visible(timeout=END_MS)
+
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator("#job-head")).to_contain_text("Cancelled", timeout=END_MS)
+        page.get_by_role("button", name="Run again").click()
+        page.wait_for_url(lambda url: url != first)
+        expect(page.locator("#inputs")).to_contain_text('"seconds": 60')
+
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator("#job-head")).to_contain_text("Cancelled", timeout=END_MS)
+
+
+class TestBadInput:
+    def test_stays_in_the_form_with_a_sentence_beside_it(self, open_as: Callable[..., Page]) -> None:
+        page = open_as("liam")
+        page.goto("/demo/jobs/launch/")
+        page.get_by_role("checkbox", name=re.compile("Iris")).check()
+        page.get_by_role("radio", name=re.compile("Summary")).check()
+        page.get_by_label(re.compile("Name")).fill("kept as entered")
+        page.locator("summary").click()
+        page.get_by_label(re.compile("JSON")).last.fill("{no json")
+
+        page.get_by_role("button", name="Launch").click()
+
+        expect(page.get_by_role("alert")).to_contain_text("Nothing was launched")
+        expect(page.locator("form#launch")).to_contain_text("JSON")
+        expect(page.get_by_label(re.compile("Name"))).to_have_value("kept as entered")
+        expect(page.get_by_role("checkbox", name=re.compile("Iris"))).to_be_checked()
+
+    def test_an_unknown_did_is_told_beside_the_field(self, open_as: Callable[..., Page]) -> None:
+        page = open_as("olivia")
+        page.goto("/demo/catalogue/")
+
+        page.get_by_label(re.compile("DID")).first.fill("did:op:" + "0" * 64)
+        page.get_by_role("button", name=re.compile("Add")).click()
+
+        expect(page.get_by_text("None of the portal's nodes knows this DID")).to_be_visible()
+
+
+class TestEveryPage:
+    @pytest.mark.parametrize("width", [360, 1600])
+    def test_fits_its_window_and_breaks_no_rule_of_the_browser(
+        self, open_as: Callable[..., Page], complaints: list[str], width: int
+    ) -> None:
+        page = open_as("olivia", width=width)
+
+        for path in PAGES:
+            page.goto(f"/demo/{path}")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+        assert complaints == []
+
+    def test_lets_a_viewer_look_but_not_launch(self, open_as: Callable[..., Page]) -> None:
+        page = open_as("vera")
+
+        expect(page.get_by_role("link", name="Launch a job")).to_have_count(0)
+        refused = page.goto("/demo/jobs/launch/")
+
+        assert refused is not None
+        assert refused.status == 403
+        expect(page.locator("main")).to_contain_text("viewer")
+
+
+class TestTheDemo:
+    def test_keeps_its_jobs_over_a_restart_and_serves_the_command_line(
+        self, demo: Demo, open_as: Callable[..., Page]
+    ) -> None:
+        arguments = ["--team", "demo", "--wallet", "demo", "--environment", "free", "--wait", "--json"]
+        names = ["--dataset", "Iris flowers", "--algorithm", "Summary statistics"]
+        done = demo.manage("launch_job", *arguments, *names)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert told["state"] == "SUCCEEDED"
+
+        demo.stop()
+        demo.start()
+
+        page = open_as("vera")
+        page.goto(f"/demo/jobs/{told['id']}/")
+        expect(page.locator("#job-head")).to_contain_text("Succeeded")
+        expect(page.get_by_role("img", name=re.compile("chart.svg"))).to_be_visible()
+        again = demo.manage("launch_job", *arguments, *names)
+        assert again.returncode == 0, again.stderr
+        assert {r["sha256"] for r in json.loads(again.stdout)["results"] if r["name"] == "summary.csv"} == {
+            r["sha256"] for r in told["results"] if r["name"] == "summary.csv"
+        }

@@ -1,0 +1,133 @@
+"""The far sides of the services, and a database on disk where real threads meet."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from jobs.access import Actor
+from jobs.models import Asset, Environment, Node, Team, User, Wallet
+from jobs.models.teams import Role
+from jobs.services import gateway
+from tests import builders
+from tests.conftest import Cast
+from tests.services.fakes import Clock, FakeNode, FarSides
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a launch needs."""
+
+    node: Node
+    environment: Environment
+    dataset: Asset
+    algorithm: Asset
+    wallet: Wallet
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def far_sides(monkeypatch: pytest.MonkeyPatch) -> FarSides:
+    """Nodes in memory. Patched by name, because the gateway is where rows become clients: everything above it is real."""
+    sides = FarSides()
+    monkeypatch.setattr(gateway, "Transport", sides.transport)
+    monkeypatch.setattr(gateway, "OceanNode", sides.client)
+    return sides
+
+
+@pytest.fixture
+def far(far_sides: FarSides) -> FakeNode:
+    """The far side of builders.make_node."""
+    return far_sides.at("http://127.0.0.1:8001")
+
+
+@pytest.fixture
+def team(cast: Cast) -> Team:
+    return cast.team
+
+
+def actor_for(user: User | None, *, team: Team, role: Role) -> Actor:
+    """Return a member as services see them."""
+    return Actor(user_id=user.pk if user else None, name=str(user or "the operator"), team_id=team.pk, role=role)
+
+
+@pytest.fixture
+def alice(cast: Cast) -> Actor:
+    return actor_for(cast.alice, team=cast.team, role=Role.OWNER)
+
+
+@pytest.fixture
+def bob(cast: Cast) -> Actor:
+    return actor_for(cast.bob, team=cast.team, role=Role.LAUNCHER)
+
+
+@pytest.fixture
+def vera(cast: Cast) -> Actor:
+    return actor_for(cast.vera, team=cast.team, role=Role.VIEWER)
+
+
+@pytest.fixture
+def charlie(cast: Cast) -> Actor:
+    return actor_for(cast.charlie, team=cast.other_team, role=Role.OWNER)
+
+
+@pytest.fixture
+def on_disk(transactional_db: None, tmp_path: Path) -> Iterator[None]:
+    """Move the test's database into a file: threads of one process cannot share SQLite's database in memory."""
+    ours = connections["default"]
+    ours.ensure_connection()
+    path = tmp_path / "portal.sqlite3"
+    with sqlite3.connect(path) as copy:
+        ours.connection.backup(copy)
+    copy.close()
+    name = connections.settings["default"]["NAME"]
+    connections.settings["default"]["NAME"] = str(path)
+    connections["default"] = connections.create_connection("default")
+    yield
+    connections["default"].close()
+    connections.settings["default"]["NAME"] = name
+    connections["default"] = ours
+
+
+def run_together(*acts: Callable[[], Any]) -> list[Any]:
+    """Run functions in threads of their own, each with its own connection; return values or errors in order."""
+    outcomes: list[Any] = [None] * len(acts)
+
+    def run(i: int, act: Callable[[], Any]) -> None:
+        try:
+            outcomes[i] = act()
+        except Exception as error:
+            outcomes[i] = error
+        finally:
+            connections.close_all()
+
+    threads = [Thread(target=run, args=(i, act)) for i, act in enumerate(acts)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    return outcomes
+
+
+@pytest.fixture
+def place(team: Team) -> Place:
+    """A node with an environment, and a dataset, an algorithm and a wallet of the team."""
+    node = builders.make_node()
+    return Place(
+        node=node,
+        environment=builders.make_environment(node=node),
+        dataset=builders.make_asset(team=team, node=node),
+        algorithm=builders.make_asset(team=team, node=node, kind="algorithm"),
+        wallet=builders.make_wallet(team=team),
+    )
