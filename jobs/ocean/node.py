@@ -6,6 +6,8 @@ Source of paths and bodies: ocean-node 3.2.0 recordings.
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from jobs.ocean.compute import (
@@ -342,7 +344,9 @@ def _until_deadline(body: Iterator[bytes]) -> Iterator[bytes]:
 def _pieces(body: Iterator[bytes]) -> Iterator[LogPiece]:
     decoder = FrameDecoder()
     for data in body:
-        yield from decoder.feed(data)
+        # What came in one read is one piece per stream: whoever stores pieces is not to write a row per line.
+        for stream, run in groupby(decoder.feed(data), key=attrgetter("stream")):
+            yield LogPiece(stream=stream, data=b"".join(piece.data for piece in run))
     yield from decoder.finish()
 
 

@@ -49,5 +49,10 @@ def asset_known(*, team_id: int, did: str) -> bool:
     return Asset.objects.filter(team_id=team_id, did=did).exists()
 
 
+def name_known(*, team_id: int, name: str) -> bool:
+    """Say whether an asset of the team's catalogue bears this name."""
+    return Asset.objects.filter(team_id=team_id, name__iexact=name.strip()).exists()
+
+
 def _text(at: datetime | None) -> str | None:
     return at.isoformat() if at else None

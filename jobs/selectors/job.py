@@ -310,16 +310,16 @@ def _failure(job: Job, *, log: LogPart) -> Failure:
 
 def _result(result: Result) -> ResultRow:
     kinds = {
-        ALGORITHM_LOG: "Log of the algorithm",
-        "imageLog": "Log of the image",
-        "configurationLog": "Log of the configuration",
-        "publishLog": "Log of the publishing",
+        ALGORITHM_LOG: "Algorithm log",
+        "imageLog": "Image log",
+        "configurationLog": "Configuration log",
+        "publishLog": "Publishing log",
     }
     packed = not result.path and PurePosixPath(result.name).suffix == ".tar"
     return ResultRow(
         id=result.pk,
         name=result.path or result.name,
-        kind=kinds.get(result.kind, "All outputs, packed" if packed else "Output"),
+        kind=kinds.get(result.kind, "Outputs, packed" if packed else "Output"),
         size=result.size,
         sha256=result.sha256,
         here=result.status == Result.Status.ARCHIVED,

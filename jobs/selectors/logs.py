@@ -1,9 +1,4 @@
-"""Reads logs: what came in live, and what was archived. A log is bytes from a stranger's program.
-
-Archived algorithm logs are docker frames: eight bytes (stream, three zeros, big-endian length), then that
-many bytes.
-Source: README of the ocean-node 3.2.0 recordings, "Results".
-"""
+"""Reads logs: what came in live, and what was archived. A log is bytes from a stranger's program."""
 
 from __future__ import annotations
 
@@ -23,7 +18,6 @@ _CHUNK_BYTES_MAX = 64 * 1024  # as the follower stores them
 _LINE_MAX = 4_000
 _SETTLED = timedelta(seconds=3)  # a line without its end is shown after this
 _STDERR = 2
-_ZEROS = b"\0\0\0"
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 # Control characters but tab, and the ones that turn the direction of what follows.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -81,40 +75,11 @@ def more(*, team_id: int, job_id: uuid.UUID, after: int, now: datetime) -> LogPa
 
 
 def archived(data: bytes, *, cut: bool, offset: int = 0) -> LogPart:
-    """Return the lines of an archived log, framed or plain. cut: whether `data` is only its end."""
-    pieces = unframe(data)
-    lines, _held = _lines(pieces or [_Piece(1, data)])
-    if cut and not pieces:
+    """Return the lines of an archived log. cut: whether `data` is only its end."""
+    lines, _held = _lines([_Piece(1, data)])
+    if cut:
         lines = lines[1:]  # the first one lacks its beginning
     return LogPart(lines=tuple(lines), offset=offset, cut=cut, ended=True)
-
-
-def unframe(data: bytes) -> list[_Piece]:
-    """Take docker frames apart; what stands before the first whole frame is dropped."""
-    at = data.find(_ZEROS) - 1
-    while at >= 0 and not _chain(data, at):
-        at = data.find(_ZEROS, at + 2) - 1
-    pieces = []
-    while at >= 0 and _is_header(data, at):
-        length = int.from_bytes(data[at + 4 : at + 8], "big")
-        pieces.append(_Piece(data[at], data[at + 8 : at + 8 + length]))
-        at += 8 + length
-    return pieces
-
-
-def _chain(data: bytes, at: int) -> bool:
-    """Say whether frames begin here: this header leads to another one, or to the end."""
-    for _ in range(3):
-        if at >= len(data):
-            return True
-        if not _is_header(data, at):
-            return False
-        at += 8 + int.from_bytes(data[at + 4 : at + 8], "big")
-    return True
-
-
-def _is_header(data: bytes, at: int) -> bool:
-    return at >= 0 and len(data) >= at + 8 and data[at] in (1, 2) and data[at + 1 : at + 4] == _ZEROS
 
 
 def _part(chunks: list[LogChunk], *, start: int, now: datetime, cut: bool = False) -> LogPart:

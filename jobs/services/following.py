@@ -90,12 +90,12 @@ def _read(*, job: Job, end: datetime, clock: Clock) -> None:
             backend=backend, wallet=job.wallet, node=job.node, prove=prove_logs, clock=clock, act=open_it
         ):
             now = clock()
-            fresh = piece.data[max(0, have - position) :]
+            skip = max(0, have - position)
+            for start in range(skip, len(piece.data), CHUNK_MAX_BYTES):
+                part = LogPiece(stream=piece.stream, data=piece.data[start : start + CHUNK_MAX_BYTES])
+                if not _append(job_id=job.pk, offset=position + start, piece=part, now=now):
+                    return  # another follower wrote this piece
             position += len(piece.data)
-            if fresh and not _append(
-                job_id=job.pk, offset=position - len(fresh), piece=LogPiece(piece.stream, fresh), now=now
-            ):
-                return  # another follower wrote this piece
             if now >= end or queue.is_stopping():
                 return
 

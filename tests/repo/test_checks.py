@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.conf import settings as configured
-from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from jobs.checks import queue_settings
@@ -39,12 +38,6 @@ class TestQueueSettings:
         settings.Q_CLUSTER = configured.Q_CLUSTER | {"timeout": 120} | wrong
 
         assert found() == [expected]
-
-    def test_stop_every_command_when_they_are_wrong(self, settings: Settings) -> None:
-        settings.Q_CLUSTER = configured.Q_CLUSTER | {"max_attempts": 0}
-
-        with pytest.raises(CommandError, match=r"jobs\.E001"):
-            call_command("check")
 
     def test_let_no_task_run_longer_than_the_queue_waits(self) -> None:
         limits = [configured.Q_CLUSTER["timeout"], *TIME_LIMITS_S.values()]

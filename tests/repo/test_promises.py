@@ -17,6 +17,7 @@ from tests.repo.source import ROOT, product_modules
 
 WRITES = {"Job", "create", "get_or_create", "update", "update_or_create", "bulk_create", "record", "move"}
 WRITES |= {f"a{name}" for name in WRITES}
+METHODS = ("require_safe", "require_GET", "require_POST", "require_http_methods(")
 
 
 def writes_of_state(tree: ast.AST, *, inside: str = "") -> Iterator[tuple[str, int]]:
@@ -144,7 +145,7 @@ class TestViews:
         wrong = {
             name
             for name, view in view_functions().items()
-            if any(ast.unparse(d) == "require_safe" for d in view.decorator_list)
+            if any(ast.unparse(d) in {"require_safe", "require_GET"} for d in view.decorator_list)
             and any(isinstance(n, ast.Call) and _service_call(n) in acting for n in ast.walk(view))
         }
 
@@ -152,7 +153,7 @@ class TestViews:
 
 
 def _names_methods(decorator: ast.expr) -> bool:
-    return ast.unparse(decorator).startswith(("require_safe", "require_POST", "require_http_methods("))
+    return ast.unparse(decorator).startswith(METHODS)
 
 
 def _service_call(call: ast.Call) -> str:

@@ -64,6 +64,12 @@ class TestStart:
         assert done.returncode != 0
         assert sentence in done.stderr.splitlines()[-1]
 
+    def test_is_refused_when_a_system_check_finds_an_error(self, tmp_path: Path) -> None:
+        done = manage("check", var=tmp_path, **SECRETS, PORTAL_WORKERS="3")
+
+        assert done.returncode == 1
+        assert "jobs.E004" in done.stderr
+
     def test_is_clean_by_django_s_own_list_for_production(self, tmp_path: Path) -> None:
         production = {
             "PORTAL_HOSTS": "portal.example.org",

@@ -59,7 +59,9 @@ def team(cast: Cast) -> Team:
 
 def actor_for(user: User | None, *, team: Team, role: Role) -> Actor:
     """Return a member as services see them."""
-    return Actor(user_id=user.pk if user else None, name=str(user or "the operator"), team_id=team.pk, role=role)
+    return Actor(
+        user_id=user.pk if user else None, name=str(user or "the operator"), team_id=team.pk, role=role
+    )
 
 
 @pytest.fixture

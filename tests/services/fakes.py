@@ -50,7 +50,9 @@ class Clock:
 
 def lost_answer() -> Unreachable:
     """The answer to a write did not come: it may have happened."""
-    return Unreachable("The node did not answer in time.", code="timeout", retryable=True, maybe_happened=True)
+    return Unreachable(
+        "The node did not answer in time.", code="timeout", retryable=True, maybe_happened=True
+    )
 
 
 def not_there() -> Unreachable:
@@ -140,7 +142,10 @@ class FakeNode:
         """Take a job in, as an accepted start does."""
         number = len(self.jobs) + 1
         report = make_report(
-            long_id=f"{ENGINE}-0x{number:064x}", status=10, status_text="Pulling algorithm image", tag=request.tag
+            long_id=f"{ENGINE}-0x{number:064x}",
+            status=10,
+            status_text="Pulling algorithm image",
+            tag=request.tag,
         )
         self.jobs.append(report)
         return report
@@ -256,7 +261,9 @@ def entry(index: int, name: str, kind: str = "output", size: int | None = None) 
 
 def queued() -> list[tuple[str, tuple[Any, ...]]]:
     """Return what the worker was asked to do: the task's last name and its arguments."""
-    return [(str(row.task["func"]).rpartition(".")[2], row.task["args"]) for row in OrmQ.objects.order_by("pk")]
+    return [
+        (str(row.task["func"]).rpartition(".")[2], row.task["args"]) for row in OrmQ.objects.order_by("pk")
+    ]
 
 
 def nonce_of(call: Call) -> int:

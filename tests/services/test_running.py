@@ -10,14 +10,15 @@ import pytest
 from django.utils import timezone
 
 from jobs import queue, tasks
+from jobs.access import Actor
 from jobs.lifecycle import State
 from jobs.models import Job, JobEvent, NonceLease, Team
+from jobs.ocean.compute import LogPiece
 from jobs.ocean.errors import BadAnswer, Refused
-from jobs.services import budget, launching, running
+from jobs.services import budget, gateway, launching, running
 from jobs.services.budget import Purpose
 from tests import builders
 from tests.builders import NOW
-from tests.services.conftest import Actor
 from tests.services.fakes import (
     STRANGER,
     Clock,
@@ -410,9 +411,7 @@ class TestBudget:
 
 
 class TestNonce:
-    def test_is_read_back_and_raised_when_it_was_refused(
-        self, job: Job, far: FakeNode, clock: Clock
-    ) -> None:
+    def test_is_read_back_and_raised_when_it_was_refused(self, job: Job, far: FakeNode, clock: Clock) -> None:
         far.last_nonce = int((NOW + timedelta(days=1)).timestamp() * 1000)
         far.will("start_free", refused("nonce", retryable=True))
 
@@ -434,9 +433,7 @@ class TestNonce:
 
 class TestLease:
     def test_of_another_holder_keeps_this_one_away(self, job: Job, far: FakeNode, clock: Clock) -> None:
-        Job.objects.filter(pk=job.pk).update(
-            lease_holder="other", lease_until=NOW + timedelta(seconds=1)
-        )
+        Job.objects.filter(pk=job.pk).update(lease_holder="other", lease_until=NOW + timedelta(seconds=1))
 
         running.advance(job_id=job.pk, clock=clock)
 
@@ -470,33 +467,44 @@ class TestLease:
     def test_that_ran_out_before_the_request_means_that_nothing_is_sent(
         self, job: Job, far: FakeNode, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # Patched by name, for the same reason as above.
-        monkeypatch.setattr(running, "check", lambda **_: clock.tick(91))
+        # The turn is somebody else's for 91 s; patched by name, so that waiting moves the test's clock.
+        NonceLease.objects.create(
+            node=job.node,
+            address=job.wallet.address,
+            holder="other",
+            leased_until=NOW + timedelta(seconds=91),
+        )
+        monkeypatch.setattr(gateway.time, "sleep", lambda _: clock.tick(10))
 
         advance(job, clock)
 
         assert far.called("start_free") == []
+        assert job.start_sent_at is None
 
-    def test_is_renewed_when_the_request_leaves(self, job: Job, far: FakeNode, clock: Clock) -> None:
+    def test_is_renewed_when_the_request_leaves(
+        self, job: Job, far: FakeNode, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         until = []
 
         def look(request: Any, proof: Any) -> Any:
             until.append(Job.objects.get(pk=job.pk).lease_until)
             return far.accept(request)
 
-        far.will("start_free", lambda request, proof: look(request, proof))
-        original = clock.now
-        far_admit = far.admit
-        assert far_admit is not None
-        clock.now = original
+        far.will("start_free", look)
+        # The turn is somebody else's for 40 s; patched by name, so that waiting moves the test's clock.
+        NonceLease.objects.create(
+            node=job.node,
+            address=job.wallet.address,
+            holder="other",
+            leased_until=NOW + timedelta(seconds=40),
+        )
+        monkeypatch.setattr(gateway.time, "sleep", lambda _: clock.tick(10))
 
         advance(job, clock)
 
-        assert until == [NOW + running.LEASE]
+        assert until == [NOW + timedelta(seconds=40) + running.LEASE]
 
-    def test_is_given_back_after_an_error_nobody_foresaw(
-        self, job: Job, far: FakeNode, clock: Clock
-    ) -> None:
+    def test_is_given_back_after_an_error_nobody_foresaw(self, job: Job, far: FakeNode, clock: Clock) -> None:
         far.will("start_free", ZeroDivisionError())
 
         with pytest.raises(ZeroDivisionError):
@@ -674,9 +682,7 @@ class TestPulse:
         ]
 
     def test_advances_a_running_job_that_somebody_wants_stopped(self, team: Team, clock: Clock) -> None:
-        job = builders.make_job(
-            team=team, state=State.RUNNING, next_check_at=NOW, cancel_requested_at=NOW
-        )
+        job = builders.make_job(team=team, state=State.RUNNING, next_check_at=NOW, cancel_requested_at=NOW)
 
         self.beat(clock)
 
@@ -720,9 +726,7 @@ class TestPulse:
         assert queued() == [("collect", (str(job.pk),))]
 
     def test_leaves_the_results_of_a_collecting_job_to_the_job(self, team: Team, clock: Clock) -> None:
-        job = builders.make_job(
-            team=team, state=State.COLLECTING, next_check_at=NOW + timedelta(seconds=5)
-        )
+        job = builders.make_job(team=team, state=State.COLLECTING, next_check_at=NOW + timedelta(seconds=5))
         builders.make_result(job=job, data=None, next_try_at=NOW)
 
         self.beat(clock)
@@ -731,7 +735,9 @@ class TestPulse:
 
     def test_looks_at_nodes_when_their_time_has_come(self, db: None, clock: Clock) -> None:
         due = builders.make_node(next_look_at=NOW)
-        builders.make_node(name="Later", base_url="http://127.0.0.1:8002", next_look_at=clock.now + timedelta(1))
+        builders.make_node(
+            name="Later", base_url="http://127.0.0.1:8002", next_look_at=clock.now + timedelta(1)
+        )
 
         self.beat(clock)
         self.beat(clock)
@@ -790,13 +796,10 @@ class TestTasks:
             code = getattr(tasks, function).__code__
             assert code.co_flags & 0x08, f"{name} takes no **kwargs"
 
-    def test_of_the_pulse_beats_and_hands_over(
-        self, db: None, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        # Patched by name: the task's edge reads the real clock for 50 s.
-        ticks = iter([0.0, 0.0, 1.0, 99.0])
-        monkeypatch.setattr(tasks.time, "monotonic", lambda: next(ticks))
-        monkeypatch.setattr(tasks.time, "sleep", lambda _: None)
+    def test_of_the_pulse_beats_and_hands_over(self, db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Patched by name: the task reads the real clock for 50 s.
+        monkeypatch.setattr(tasks, "PULSE_FOR_S", 0.03)
+        monkeypatch.setattr(tasks, "BEAT_S", 0.01)
 
         tasks.pulse(unknown=1)
 
@@ -837,7 +840,7 @@ class TestTasks:
         job = builders.make_job(
             team=team, state=State.RUNNING, watched_until=timezone.now() + timedelta(minutes=1)
         )
-        far.log = [running_log()]
+        far.log = [LogPiece(1, b"started\n")]
         for _ in range(2):
             tasks.follow(str(job.pk))
 
@@ -849,9 +852,3 @@ class TestTasks:
             tasks.look_at_node(node.pk)
 
         assert node.environments.count() == 1
-
-
-def running_log() -> Any:
-    from jobs.ocean.compute import LogPiece
-
-    return LogPiece(1, b"started\n")

@@ -1,4 +1,4 @@
-"""Logs as lines: live pieces, archived frames, and what strangers print."""
+"""Logs as lines: live pieces, archived text, and what strangers print."""
 
 from __future__ import annotations
 
@@ -17,10 +17,6 @@ from tests.conftest import Cast
 LATER = NOW + timedelta(seconds=10)
 
 
-def frame(stream: int, data: bytes) -> bytes:
-    return bytes([stream, 0, 0, 0]) + len(data).to_bytes(4, "big") + data
-
-
 def texts(part: logs.LogPart) -> list[tuple[str, bool]]:
     return [(line.text, line.error) for line in part.lines]
 
@@ -31,23 +27,10 @@ def job(cast: Cast) -> Job:
 
 
 class TestArchived:
-    def test_takes_frames_apart_by_stream(self) -> None:
-        data = frame(1, b"one\ntwo\n") + frame(2, b"oops\n")
-
-        assert texts(logs.archived(data, cut=False)) == [("one", False), ("two", False), ("oops", True)]
-
-    def test_joins_a_line_that_two_frames_share(self) -> None:
-        assert texts(logs.archived(frame(1, b"on") + frame(1, b"e\n"), cut=False)) == [("one", False)]
-
-    def test_finds_the_first_whole_frame_of_a_tail(self) -> None:
-        data = (frame(1, b"lost line\n") + frame(1, b"kept\n") + frame(2, b"too\n"))[11:]
-
-        assert texts(logs.archived(data, cut=True)) == [("kept", False), ("too", True)]
-
-    def test_reads_plain_text_too(self) -> None:
+    def test_is_read_line_by_line(self) -> None:
         assert texts(logs.archived(b"one\ntwo", cut=False)) == [("one", False), ("two", False)]
 
-    def test_drops_the_half_line_at_the_beginning_of_a_plain_tail(self) -> None:
+    def test_drops_the_half_line_at_the_beginning_of_a_tail(self) -> None:
         assert texts(logs.archived(b"lf\nwhole\n", cut=True)) == [("whole", False)]
 
 

@@ -24,6 +24,9 @@ GRACE_S = 600
 POLL_S = 0.5
 WATCH_EVERY_S = 5.0
 
+# What the service calls these fields is another name than the option's.
+OPTIONS = {"datasets": "dataset", "parameters": "params", "max_duration_s": "duration", "queue_wait_s": "queue-wait"}
+
 EXIT_OK, EXIT_REFUSED, EXIT_NOT_SUCCEEDED, EXIT_TIMEOUT = 0, 2, 3, 4
 
 
@@ -131,9 +134,10 @@ def _request(*, actor: Actor, options: dict[str, Any]) -> LaunchRequest:
         raise InvalidInput(f"This is no JSON: {error}.", field="params") from None
     if parameters is not None and not isinstance(parameters, dict):
         raise InvalidInput('The parameters must be a JSON object, such as {"seconds": 5}.', field="params")
-    datasets = tuple(_dataset(text) for text in options["dataset"])
-    for ref in (*(d.ref for d in datasets), options["algorithm"]):
-        _know(actor=actor, ref=ref)
+    datasets = tuple(_dataset(actor=actor, text=text) for text in options["dataset"])
+    for dataset in datasets:
+        _know(actor=actor, ref=dataset.ref, field="datasets")
+    _know(actor=actor, ref=options["algorithm"], field="algorithm")
     return LaunchRequest(
         datasets=datasets,
         algorithm=options["algorithm"],
@@ -146,15 +150,22 @@ def _request(*, actor: Actor, options: dict[str, Any]) -> LaunchRequest:
     )
 
 
-def _dataset(text: str) -> DatasetChoice:
-    """Split DID:SERVICE. A DID has two colons of its own; a name may have any."""
+def _dataset(*, actor: Actor, text: str) -> DatasetChoice:
+    """Split DID:SERVICE or NAME:SERVICE. A DID has two colons of its own; a name may have any."""
     if text.startswith("did:"):
         parts = text.split(":", 3)
         return DatasetChoice(ref=":".join(parts[:3]), service_id=parts[3] if len(parts) == 4 else "")
+    name, _, service = text.rpartition(":")
+    if name and not commands.name_known(team_id=actor.team_id, name=text):
+        return DatasetChoice(ref=name.strip(), service_id=service.strip())
     return DatasetChoice(ref=text)
 
 
-def _know(*, actor: Actor, ref: str) -> None:
+def _know(*, actor: Actor, ref: str, field: str) -> None:
     """Read a DID that the team's catalogue does not have yet: the command line needs no visit to a page first."""
     if is_did(ref) and not commands.asset_known(team_id=actor.team_id, did=ref):
-        catalogue.add(actor=actor, did=ref, clock=clock)
+        try:
+            catalogue.add(actor=actor, did=ref, clock=clock)
+        except InvalidInput as error:
+            error.field = field
+            raise
