@@ -27,6 +27,7 @@ from jobs.services.vault import VaultLocked
 FOLLOW_FOR = timedelta(seconds=50)  # then the next task takes over
 GRACE = timedelta(seconds=10)
 COOL_DOWN = timedelta(seconds=5)  # after an end or a refusal
+CHUNK_MAX_BYTES = 64 * 1024  # the reader of live logs relies on it
 LOG_MAX_BYTES = 20 * 2**20  # of live log kept per job; the whole log is archived at the end
 
 

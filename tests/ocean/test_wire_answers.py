@@ -433,7 +433,7 @@ class TestStreamLog:
 
         pieces = read_log(client)
 
-        assert pieces[0].data == b"tick 0\n"
+        assert len(pieces) == 1, "what one read brought is one piece"
         assert {piece.stream for piece in pieces} == {1}
         assert b"".join(piece.data for piece in pieces).startswith(b"tick 0\ntick 1\n")
 
