@@ -6,6 +6,7 @@ manage.py). Production refuses to start half-configured; `make demo` makes its o
 
 from __future__ import annotations
 
+import base64
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,15 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import Env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+
+def _is_fernet_key(text: str) -> bool:
+    try:
+        return len(base64.urlsafe_b64decode(text)) == 32
+    except ValueError:
+        return False
+
 
 env = Env()
 _env_file = os.environ.get("PORTAL_ENV_FILE", str(BASE_DIR / ".env"))
@@ -31,9 +41,9 @@ if len(SECRET_KEY) < 50:
     )
 # Fernet keys, the first encrypts, all decrypt: put a new one in front to rotate.
 WALLET_KEYS: list[str] = env.list("PORTAL_WALLET_KEYS", [])
-if not WALLET_KEYS:
+if not WALLET_KEYS or not all(_is_fernet_key(key) for key in WALLET_KEYS):
     raise ImproperlyConfigured(
-        "PORTAL_WALLET_KEYS is missing: the keys that encrypt wallet keys at rest. Make one with "
+        "PORTAL_WALLET_KEYS is missing or has a part that is no key: they encrypt wallet keys at rest. Make one with "
         "`python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'`."
     )
 
@@ -111,7 +121,7 @@ VAR_DIR = Path(env.str("PORTAL_VAR", str(BASE_DIR / "var")))
 
 DATABASES = {"default": env.dj_db_url("PORTAL_DATABASE_URL", f"sqlite:///{VAR_DIR / 'portal.sqlite3'}")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    VAR_DIR.mkdir(parents=True, exist_ok=True)  # SQLite makes the file, but not its folder
+    VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)  # SQLite makes the file, but not its folder
     # Several processes write: readers never wait (WAL), writers take their lock at the start of a transaction
     # (IMMEDIATE, else two readers that both want to write fail at once), and wait for it (timeout, seconds).
     DATABASES["default"]["OPTIONS"] = {

@@ -54,6 +54,7 @@ class TestStart:
                 "PORTAL_SECRET_KEY is missing or shorter than 50 characters",
             ),
             ({"PORTAL_WALLET_KEYS": ""}, "PORTAL_WALLET_KEYS is missing"),
+            ({"PORTAL_WALLET_KEYS": "no-key"}, "PORTAL_WALLET_KEYS is missing or has a part that is no key"),
         ],
     )
     def test_is_refused_with_a_sentence_without_the_secrets(

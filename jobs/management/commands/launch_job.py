@@ -25,7 +25,12 @@ POLL_S = 0.5
 WATCH_EVERY_S = 5.0
 
 # What the service calls these fields is another name than the option's.
-OPTIONS = {"datasets": "dataset", "parameters": "params", "max_duration_s": "duration", "queue_wait_s": "queue-wait"}
+OPTIONS = {
+    "datasets": "dataset",
+    "parameters": "params",
+    "max_duration_s": "duration",
+    "queue_wait_s": "queue-wait",
+}
 
 EXIT_OK, EXIT_REFUSED, EXIT_NOT_SUCCEEDED, EXIT_TIMEOUT = 0, 2, 3, 4
 
@@ -111,10 +116,8 @@ class Command(BaseCommand):
             time.sleep(POLL_S)
 
     def _refuse(self, error: PortalError) -> None:
-        field = (
-            f"--{error.field.replace('_', '-')}: " if isinstance(error, InvalidInput) and error.field else ""
-        )
-        self.stderr.write(f"{field}{error.message}")
+        field = error.field if isinstance(error, InvalidInput) else ""
+        self.stderr.write(f"--{OPTIONS.get(field, field)}: {error.message}" if field else error.message)
         for candidate in getattr(error, "candidates", ()):
             self.stderr.write(f"  {candidate}")
         sys.exit(EXIT_REFUSED)

@@ -70,7 +70,11 @@ class TestAlgorithms:
         served["algorithm.log"] = text_of(served["algorithm.log"]).encode()
 
         assert {file: archived[file] for file in served} == served
-        inside = {path.removeprefix("outputs/"): data for path, data in members(served["outputs.tar"]).items() if data}
+        inside = {
+            path.removeprefix("outputs/"): data
+            for path, data in members(served["outputs.tar"]).items()
+            if data
+        }
         assert {file: archived[file] for file in archived.keys() - served.keys()} == inside
 
     def test_two_datasets_in_one_job_both_arrive(self, portal: Portal, ended: dict[str, Ended]) -> None:
@@ -100,7 +104,9 @@ class TestAlgorithms:
 
 @journey
 class TestWatching:
-    def test_log_arrives_while_the_algorithm_runs_and_only_the_archived_one_stays(self, portal: Portal) -> None:
+    def test_log_arrives_while_the_algorithm_runs_and_only_the_archived_one_stays(
+        self, portal: Portal
+    ) -> None:
         waiting, job_id = portal.begin_watched(
             "Word count", datasets=("US Constitution",), params={"seconds": 9}
         )
@@ -123,7 +129,9 @@ class TestStopping:
         portal.wait_for_state(job_id, "RUNNING")
         wait_for(lambda: portal.runs(job_id), "the algorithm's start")
 
-        assert portal.call(f"answer = launching.cancel(actor=actor, job_id=uuid.UUID({job_id!r}), now=clock())")
+        assert portal.call(
+            f"answer = launching.cancel(actor=actor, job_id=uuid.UUID({job_id!r}), now=clock())"
+        )
 
         ended = waiting.end()
         assert (ended.code, ended.job["state"], ended.job["reason"]) == (3, "CANCELLED", "stopped")
@@ -185,12 +193,17 @@ class TestQueue:
 
 @restarts
 class TestNodeRestarts:
-    def test_running_job_still_ends_right_when_the_node_is_killed_and_comes_back(self, fragile: Portal) -> None:
+    def test_running_job_still_ends_right_when_the_node_is_killed_and_comes_back(
+        self, fragile: Portal
+    ) -> None:
         fragile.start_worker()
         waiting, job_id = fragile.begin_watched(
             "Word count", datasets=("US Constitution",), params={"seconds": 6}
         )
-        wait_for(lambda: fragile.job(job_id)["state"] == "RUNNING" and fragile.runs(job_id), "the algorithm's start")
+        wait_for(
+            lambda: fragile.job(job_id)["state"] == "RUNNING" and fragile.runs(job_id),
+            "the algorithm's start",
+        )
 
         fragile.box.kill()
         wait_for(lambda: fragile.job(job_id)["trouble"], "the portal to notice")

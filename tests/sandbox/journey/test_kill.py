@@ -11,7 +11,9 @@ pytestmark = pytest.mark.xdist_group("restarts")
 
 def launch(portal: Portal, *, seconds: int) -> str:
     """Record a job that counts words for some seconds, and return its id."""
-    ended = portal.launch("Word count", datasets=("US Constitution",), params={"seconds": seconds}, wait=False)
+    ended = portal.launch(
+        "Word count", datasets=("US Constitution",), params={"seconds": seconds}, wait=False
+    )
     assert ended.code == 0, ended.stderr
     return str(ended.job["id"])
 
@@ -35,7 +37,9 @@ class TestKill:
         self, fragile: Portal
     ) -> None:
         fragile.start_worker()
-        waiting, job_id = fragile.begin_watched("Word count", datasets=("US Constitution",), params={"seconds": 8})
+        waiting, job_id = fragile.begin_watched(
+            "Word count", datasets=("US Constitution",), params={"seconds": 8}
+        )
         fragile.wait_for_state(job_id, "RUNNING")
         wait_for(lambda: fragile.runs(job_id), "the algorithm's start")
         before = fragile.job(job_id)["node_job_id"]
