@@ -299,11 +299,10 @@ def _read(result: Result) -> LogPart:
 
 def _failure(job: Job, *, log: LogPart) -> Failure:
     shown = [line for line in log.lines if line.text.strip()]
-    errors = [line for line in shown if line.error] or shown
     return Failure(
         sentence=job.message or "The job did not succeed.",
         reason=job.reason,
-        lines=tuple(errors[-LAST_LINES:]),
+        lines=tuple(shown[-LAST_LINES:]),
         next=NEXT.get(job.reason, _NEXT_OTHERWISE) if job.state == State.FAILED else "",
     )
 

@@ -1,0 +1,316 @@
+"""A far side that is gone, broken, slow or hostile: a sentence for people, and nothing half made."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import pytest
+
+from jobs.errors import PortalError
+from jobs.lifecycle import State
+from jobs.models import Asset, Environment, Job, JobEvent, Node, Team, Wallet
+from jobs.services import catalogue, gateway, nodes, refreshing, running, teams
+from tests import builders
+from tests.sandbox.recordings import scenario
+
+pytestmark = pytest.mark.django_db
+
+SPEED = 30  # so many seconds pass for the client's deadlines in one of ours
+DID = "did:op:" + "12" * 32
+Answer = Callable[["Handler"], None]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Notes each request and answers as the far side was told to."""
+
+    server: "FarSide"
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.asked.append((self.command, self.path.partition("?")[0]))
+        self.server.answer(self)
+
+    do_POST = do_PUT = do_GET
+
+    def head(self, status: int, *, kind: str = "application/json", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Type": kind} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class FarSide(ThreadingHTTPServer):
+    """A server on the loopback that answers everything in one way."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answer: Answer = says("[]")
+        self.asked: list[tuple[str, str]] = []
+        self.ending = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, *_: object) -> None:
+        """A client that hangs up in the middle is what these tests are about."""
+
+
+def says(body: str, *, status: int = 200, kind: str = "application/json") -> Answer:
+    """Answer everything with this body."""
+
+    def answer(handler: Handler) -> None:
+        handler.head(status, kind=kind)
+        handler.wfile.write(body.encode())
+
+    return answer
+
+
+def sends_on(handler: Handler) -> None:
+    handler.head(302, Location=f"{handler.server.url}/inside")
+
+
+def sends_100_megabytes(handler: Handler) -> None:
+    handler.head(200)
+    handler.wfile.write(b'["')
+    for _ in range(100):
+        handler.wfile.write(b"x" * 2**20)
+    handler.wfile.write(b'"]')
+
+
+def sends_a_byte_a_second(handler: Handler) -> None:
+    handler.head(200)
+    while not handler.server.ending.wait(1 / SPEED):
+        handler.wfile.write(b" ")
+
+
+PAGE = "<!DOCTYPE html><html><body><h1>It works!</h1></body></html>"
+HTML = "text/html; charset=utf-8"
+SAD = "is asked too often; it wants a pause of 42 s."
+
+# What the far side answers; what is said about it; whether a start so answered may have arrived.
+BAD: dict[str, tuple[Answer, str, bool]] = {
+    "page": (says(PAGE, kind=HTML), "answers with a web page", True),
+    "500": (says("Internal Server Error", status=500, kind=HTML), "failed without saying why (HTTP 500)", True),
+    "503": (says(PAGE, status=503, kind=HTML), "the service behind it does not answer", True),
+    "redirect": (sends_on, "sends us on to another address. That is not followed", True),
+    "100 MB": (sends_100_megabytes, "sends more than 10,485,760 bytes", True),
+    "a byte a second": (sends_a_byte_a_second, "did not finish its answer in time", True),
+    "garbage": (says('[{"status": 40, "jobId": '), "no JSON document", True),
+    "429": (says("Rate limit exceeded. Try again in 42 seconds.", status=429, kind=HTML), SAD, False),
+}
+GONE = "does not answer"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the client's deadlines and pauses pass quickly: services give the transport the real clock."""
+    passing = SimpleNamespace(monotonic=lambda: time.monotonic() * SPEED, sleep=lambda s: time.sleep(s / SPEED))
+    monkeypatch.setattr(gateway, "time", passing)
+
+
+@pytest.fixture
+def far() -> Iterator[FarSide]:
+    """The far side, which answers `[]` until it is told otherwise."""
+    server = FarSide()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.ending.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def team() -> Team:
+    return builders.make_team()
+
+
+@pytest.fixture
+def node(far: FarSide) -> Node:
+    return builders.make_node(base_url=far.url, requests_per_minute=1000)
+
+
+@pytest.fixture
+def gone(far: FarSide, node: Node) -> Node:
+    """The node, whose port nobody listens on any more."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
+        node.base_url = f"http://127.0.0.1:{closed.server_port}"
+    node.save()
+    return node
+
+
+def at(seconds: float) -> Callable[[], datetime]:
+    """Return a clock that stands still, so many seconds after the builders' now."""
+    moment = builders.NOW + timedelta(seconds=seconds)
+    return lambda: moment
+
+
+@pytest.fixture(params=[*BAD, "gone"])
+def bad(request: pytest.FixtureRequest, far: FarSide) -> tuple[str, bool]:
+    """Every bad far side in turn: what is said about it, and whether a start may have arrived there."""
+    if request.param == "gone":
+        request.getfixturevalue("gone")
+        return GONE, False
+    far.answer, said, maybe = BAD[request.param]
+    return said, maybe
+
+
+class TestCatalogue:
+    def test_adding_a_did_is_refused_with_what_the_node_did_and_adds_nothing(
+        self, team: Team, node: Node, bad: tuple[str, bool]
+    ) -> None:
+        with pytest.raises(PortalError) as caught:
+            catalogue.add(actor=teams.operator(team=team.slug), did=DID, clock=at(0))
+
+        assert caught.value.code == "unreachable"
+        assert caught.value.message.startswith("Whether this DID exists is not known")
+        assert bad[0] in caught.value.message
+        assert node.name in caught.value.message
+        assert not Asset.objects.exists()
+
+
+class TestLook:
+    def test_node_is_marked_with_what_it_did_and_its_environments_stay(
+        self, node: Node, bad: tuple[str, bool]
+    ) -> None:
+        builders.make_environment(node=node)
+
+        assert not nodes.look(node_id=node.pk, clock=at(0))
+
+        node.refresh_from_db()
+        assert bad[0] in node.trouble
+        assert node.next_look_at is not None and node.next_look_at > builders.NOW
+        assert Environment.objects.get().gone_at is None
+
+
+class TestRefresh:
+    def test_job_goes_on_with_the_trouble_told_and_is_asked_about_again(
+        self, team: Team, node: Node, bad: tuple[str, bool]
+    ) -> None:
+        job = builders.make_job(team=team, state=State.RUNNING, node=node)
+
+        refreshing.refresh(node_id=node.pk, wallet_id=job.wallet_id, clock=at(0))
+
+        job.refresh_from_db()
+        assert (job.state, job.node_status, job.missing_count) == (State.RUNNING, 40, 0)
+        assert bad[0] in job.trouble
+        assert job.next_check_at is not None and job.next_check_at > builders.NOW
+        assert JobEvent.objects.filter(job=job).count() == 1  # its first
+
+    def test_job_at_another_node_is_refreshed_all_the_same(
+        self, team: Team, node: Node, bad: tuple[str, bool], far: FarSide
+    ) -> None:
+        (report,) = scenario("10")[6].json
+        wallet = builders.make_wallet(team=team, address=report["owner"])
+        stuck = builders.make_job(team=team, state=State.RUNNING, node=node, wallet=wallet)
+        with_good_node = FarSide()
+        thread = threading.Thread(target=with_good_node.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            with_good_node.answer = says(scenario("10")[6].text)
+            good = builders.make_node(name="Good node", base_url=with_good_node.url)
+            other = builders.make_job(
+                team=team,
+                state=State.RUNNING,
+                node=good,
+                environment=builders.make_environment(node=good),
+                wallet=wallet,
+                node_job_id=report["jobId"],
+                node_status=10,
+            )
+            for job in (stuck, other):
+                refreshing.refresh(node_id=job.node_id, wallet_id=wallet.pk, clock=at(0))
+        finally:
+            with_good_node.shutdown()
+            thread.join()
+            with_good_node.server_close()
+
+        other.refresh_from_db()
+        assert (other.node_status, other.trouble) == (report["status"], "")
+
+
+class TestStart:
+    def test_job_is_neither_lost_nor_sent_blindly_again(
+        self, team: Team, node: Node, bad: tuple[str, bool], far: FarSide
+    ) -> None:
+        said, maybe = bad
+        job = builders.make_job(team=team, node=node)
+
+        running.advance(job_id=job.pk, clock=at(0))
+
+        job.refresh_from_db()
+        assert (job.state, job.lease_holder, job.node_job_id) == (State.STARTING, "", "")
+        assert said in job.trouble
+        assert (job.start_sent_at is not None) == maybe
+        assert job.next_check_at is not None and job.next_check_at > builders.NOW
+        assert [method for method, _path in far.asked if method != "GET"] == (["POST"] if said != GONE else [])
+
+    def test_next_step_looks_before_it_sends_again_where_the_start_may_have_arrived(
+        self, team: Team, node: Node, bad: tuple[str, bool], far: FarSide
+    ) -> None:
+        job = builders.make_job(team=team, node=node)
+        running.advance(job_id=job.pk, clock=at(0))
+        far.answer = says("[]")
+        Node.objects.update(base_url=far.url)
+        far.asked.clear()
+
+        running.advance(job_id=job.pk, clock=at(120))
+
+        looks_first = [("GET", "/api/services/compute")]
+        sends = [("POST", "/api/services/freeCompute")]
+        assert far.asked == (looks_first if bad[1] else sends)
+
+    def test_address_that_only_an_operator_can_allow_ends_the_job_before_anything_is_sent(
+        self, team: Team, node: Node, far: FarSide
+    ) -> None:
+        Node.objects.update(allow_private=False)
+        job = builders.make_job(team=team, node=node)
+
+        running.advance(job_id=job.pk, clock=at(0))
+
+        job.refresh_from_db()
+        assert (job.state, job.reason) == (State.FAILED, "address")
+        assert "inside a network" in job.message
+        assert far.asked == []
+
+    def test_redirect_is_not_followed(self, team: Team, node: Node, far: FarSide) -> None:
+        far.answer = sends_on
+        job = builders.make_job(team=team, node=node)
+
+        running.advance(job_id=job.pk, clock=at(0))
+        nodes.look(node_id=node.pk, clock=at(1))
+
+        assert Job.objects.get().state == State.STARTING
+        assert [path for _method, path in far.asked] == ["/api/services/freeCompute", "/"]
+
+
+class TestTooMany:
+    def test_nothing_is_asked_before_the_pause_that_the_node_wants_is_over(
+        self, team: Team, node: Node, far: FarSide
+    ) -> None:
+        far.answer = BAD["429"][0]
+        nodes.look(node_id=node.pk, clock=at(0))
+        far.asked.clear()
+        far.answer = says("[]")
+
+        assert not nodes.look(node_id=node.pk, clock=at(41))
+        assert far.asked == []
+        nodes.look(node_id=node.pk, clock=at(43))
+
+        assert far.asked != []
+
+
+@pytest.fixture(autouse=True)
+def wallet(team: Team) -> Wallet:
+    """The wallet that jobs are signed with."""
+    return builders.make_wallet(team=team, label="purse")
