@@ -25,6 +25,7 @@ const sent = await transfer(wallet, config, given.ocean, given.recipient, '1.5')
 seen.sent = sent.hash
 seen.receipt = await sent.wait()
 seen.found = await provider.getTransaction(sent.hash)
+seen.receipt_parent = (await provider.getBlock(seen.receipt.blockHash)).parentHash
 seen.after = await balance(wallet, given.ocean, given.recipient)
 seen.transfers = await ocean.queryFilter(ocean.filters.Transfer(wallet.address, given.recipient), seen.receipt.blockNumber)
 
