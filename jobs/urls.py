@@ -1,6 +1,7 @@
 """The portal's addresses. The team is in each of them, except for the door and the health check."""
 
 from django.urls import path
+from django.views.generic import RedirectView
 
 from jobs.views import accounts, catalogue, dashboard, environments, health, jobs, launch, results, wallets
 
@@ -9,6 +10,7 @@ urlpatterns = [
     path("accounts/login/", accounts.login, name="login"),
     path("accounts/logout/", accounts.logout, name="logout"),
     path("health/", health.health, name="health"),
+    path("favicon.ico", RedirectView.as_view(url="/static/img/logo.svg"), name="favicon"),
     path("<slug:team>/", dashboard.dashboard, name="dashboard"),
     path("<slug:team>/jobs/", jobs.index, name="jobs"),
     path("<slug:team>/jobs/launch/", launch.launch, name="launch"),
