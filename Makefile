@@ -45,3 +45,7 @@ $(VENV)/.installed: requirements.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
+
+.PHONY: bench
+bench: $(VENV)/.installed-dev ## Measure the portal on this machine (about 4 minutes; let nothing else run)
+	@$(BIN)/python -m tests.benchmarks.bench

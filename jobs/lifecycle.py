@@ -47,8 +47,8 @@ ARROWS: dict[State, frozenset[State]] = {
     State.STARTING: frozenset({State.RUNNING} | _ENDS),
     State.RUNNING: frozenset({State.COLLECTING} | _ENDS),
     State.COLLECTING: frozenset({State.SUCCEEDED} | _ENDS),
-    # Back to where it came from (kept in the row), or given up by a person.
-    State.NEEDS_ATTENTION: ACTIVE | {State.FAILED, State.CANCELLED},
+    # Back to where it came from (kept in the row), or ended by a person: with its verdict where that was known.
+    State.NEEDS_ATTENTION: ACTIVE | TERMINAL,
     State.SUCCEEDED: frozenset(),
     State.FAILED: frozenset(),
     State.CANCELLED: frozenset(),

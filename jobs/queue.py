@@ -7,7 +7,9 @@ inside a transaction commits or vanishes with it (django-q2's ORM broker on the 
 from __future__ import annotations
 
 import mmap
+import os
 import signal
+import threading
 import time
 from enum import StrEnum
 from uuid import UUID
@@ -53,6 +55,7 @@ def run_worker() -> None:
         name="pulse", defaults={"func": str(Task.PULSE), "schedule_type": Schedule.MINUTES, "minutes": 1}
     )
     enqueue(Task.PULSE)
+    os.register_at_fork(after_in_child=_end_in_time)
     cluster = Cluster()
     cluster.start()
     # django-q2's own handler waits for a process that the same signal may have ended. Ours only takes a note.
@@ -63,14 +66,27 @@ def run_worker() -> None:
     time.sleep(0.3)  # a signal to the whole group has ended the sentinel by now
     if cluster.sentinel.is_alive():
         cluster.stop_event.set()
-        cluster.sentinel.join(STOP_WITHIN_S)
-    if cluster.sentinel.is_alive():
-        cluster.sentinel.kill()
+        cluster.sentinel.join(STOP_WITHIN_S + 2)
 
 
 def is_stopping() -> bool:
     """Say whether the worker was told to end: long tasks look at this now and then."""
     return _stopping[0] != 0
+
+
+def _end_in_time() -> None:
+    """Let a process of the worker see to its own end: one that hangs in a task, and those that wait for it, never hear.
+
+    To kill the sentinel would not do: whatever it has started stays behind.
+    """
+    threading.Thread(target=_wait_for_the_end, daemon=True).start()
+
+
+def _wait_for_the_end() -> None:
+    while not is_stopping():
+        time.sleep(1)
+    time.sleep(STOP_WITHIN_S)
+    os._exit(1)
 
 
 def _note_stop(*_: object) -> None:

@@ -23,7 +23,7 @@ BEAT_S = 1.0
 
 def pulse(**_: Any) -> None:
     """Beat for about 50 s; at the end ask for the next pulse."""
-    holder = str(uuid.uuid4())
+    holder = running.begin_pulse(now=clock())
     end = time.monotonic() + PULSE_FOR_S
     while time.monotonic() < end:
         if not running.pulse(clock=clock, holder=holder):

@@ -180,5 +180,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # It names whole URLs: those of signed calls, with the signature, when a node's answer is odd.
+    "loggers": {"urllib3": {"level": "ERROR"}},
     "root": {"handlers": ["stderr"], "level": env.str("PORTAL_LOG_LEVEL", "WARNING")},
 }

@@ -144,6 +144,7 @@ def make_wallet(*, team: Team, label: str = "demo", **values: Any) -> Wallet:
     defaults: dict[str, Any] = {
         "address": "0xd41c057fd1c78805AAC12B0A94a405c0461A6FBb",
         "encrypted_key": vault.seal((7).to_bytes(32, "big")),
+        "created_at": NOW,
     }
     return Wallet.objects.create(team=team, label=label, **(defaults | values))
 

@@ -156,7 +156,7 @@ class Job(models.Model):
     attention_from = models.CharField(max_length=20, blank=True)
     version = models.PositiveIntegerField(default=1, help_text="Grows with every change a page shows.")
 
-    node_job_id = models.CharField(max_length=200, blank=True, db_index=True)
+    node_job_id = models.CharField(max_length=320, blank=True, db_index=True)
     node_status = models.IntegerField(null=True, blank=True)
     node_status_text = models.CharField(max_length=200, blank=True)
     node_status_at = models.DateTimeField(null=True, blank=True)
@@ -169,7 +169,7 @@ class Job(models.Model):
     outcome = models.CharField(max_length=20, blank=True, help_text="Known before COLLECTING.")
 
     next_check_at = models.DateTimeField(null=True, blank=True)
-    lease_holder = models.CharField(max_length=36, blank=True)
+    lease_holder = models.CharField(max_length=150, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     start_attempts = models.PositiveIntegerField(default=0)
     start_sent_at = models.DateTimeField(
@@ -191,7 +191,7 @@ class Job(models.Model):
         default=0, help_text="Good answers in a row that did not contain this job."
     )
     watched_until = models.DateTimeField(null=True, blank=True)
-    follow_holder = models.CharField(max_length=36, blank=True)
+    follow_holder = models.CharField(max_length=150, blank=True)
     follow_until = models.DateTimeField(null=True, blank=True)
     collect_attempts = models.PositiveIntegerField(default=0)
 
@@ -341,7 +341,7 @@ class Pulse(models.Model):
     """The one heartbeat of the worker: who beats, until when, and when it last did."""
 
     name = models.CharField(max_length=20, primary_key=True, default="pulse")
-    holder = models.CharField(max_length=36, blank=True)
+    holder = models.CharField(max_length=150, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     beat_at = models.DateTimeField(null=True, blank=True)
 

@@ -17,7 +17,7 @@ class Wallet(models.Model):
     address = models.CharField(max_length=42, help_text="Checksummed.")
     encrypted_key = models.BinaryField(editable=False)
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField()
     disabled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -41,7 +41,7 @@ class NonceLease(models.Model):
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="+")
     address = models.CharField(max_length=42)
     last_nonce = models.BigIntegerField(default=0)
-    holder = models.CharField(max_length=36, blank=True)
+    holder = models.CharField(max_length=150, blank=True)
     leased_until = models.DateTimeField(null=True, blank=True)
 
     class Meta:

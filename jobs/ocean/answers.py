@@ -72,7 +72,7 @@ def explain_generally(reply: Reply) -> OceanError:
         )
     if reply.status >= 500:
         return Rejected(
-            f"{reply.host} failed without saying why (HTTP {reply.status}).",
+            f"{reply.host} failed without saying why. Its operator's log may tell.",
             code="server_error",
             retryable=True,
             maybe_happened=reply.is_write,
@@ -84,7 +84,7 @@ def explain_generally(reply: Reply) -> OceanError:
             maybe_happened=reply.is_write,
         )
     if 400 <= reply.status < 500:
-        return Rejected(f"{reply.host} did not accept the request (HTTP {reply.status}).", code="bad_request")
+        return Rejected(f"{reply.host} did not accept the request and does not say why.", code="bad_request")
     return BadAnswer(
         f"{reply.host} answered in a way that its protocol does not know (HTTP {reply.status}).",
         code="status",

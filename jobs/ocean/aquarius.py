@@ -1,13 +1,20 @@
-"""Metadata: the DDO of an asset, from an Aquarius or from an Ocean Node, which answers on the same paths."""
+"""Metadata: DDOs by their DID and by search, from an Aquarius or an Ocean Node, which answers on the same paths."""
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from jobs.ocean.answers import Reply
+from jobs.ocean.compute import AssetKind, AssetState
 from jobs.ocean.errors import BadAnswer, OceanError, Refused, Rejected
+from jobs.ocean.parsing import Parsed, parse_list
+from jobs.ocean.refusals import explain as explain_words
 from jobs.ocean.transport import Transport
 from jobs.ocean.units import is_did
 
 _DDO_CAP = 2 * 1024 * 1024
+_MAX_FOUND = 100
+_SEARCHED = ("metadata.name", "metadata.description", "metadata.author", "metadata.tags", "id")
 
 
 def get_ddo(transport: Transport, *, did: str) -> dict[str, Any]:
@@ -17,15 +24,74 @@ def get_ddo(transport: Transport, *, did: str) -> dict[str, Any]:
     asked, which says nothing about the asset; BadAnswer; Refused "did".
     Source: recording 30, exchanges 10, 16 and 17.
     """
+    document = transport.get_json(
+        path=f"/api/aquarius/assets/ddo/{_checked(did)}", explain=_about(did), cap_bytes=_DDO_CAP
+    )
+    if not isinstance(document, dict):
+        raise BadAnswer(f"{transport.host} sent something that is no DDO.", code="ddo")
+    return document
+
+
+def get_state(transport: Transport, *, did: str) -> AssetState:
+    """Ask how far the indexer got with an asset.
+
+    Raises: as get_ddo. Source: recording 30, exchanges 12 and 14.
+    """
+    answer = transport.get_json(
+        path="/api/aquarius/state/ddo", params={"did": _checked(did)}, explain=_about(did)
+    )
+    try:
+        state = AssetState.model_validate(answer)
+    except ValidationError:
+        state = None
+    if state is None or state.did != did:
+        raise BadAnswer(f"{transport.host} does not say how far it got with {did}.", code="asset_state")
+    return state
+
+
+def search(
+    transport: Transport, *, text: str = "", kind: AssetKind | None = None, limit: int = 20
+) -> Parsed[dict[str, Any]]:
+    """Search the indexed DDOs; they come raw, at most `limit` (1 to 100) of them.
+
+    text: words to find in names, descriptions, authors and tags. A node with Typesense behind it goes by the
+    kind alone (ocean-node v3.2.0, TypesenseMetadataQuery.ts).
+    Raises: Unreachable, Rejected, BadAnswer. Source: recording 30, exchanges 18 to 20.
+    """
+    query: dict[str, Any] = {}
+    if kind is not None:
+        query["filter"] = [{"term": {"metadata.type": kind}}]
+    if text.strip():
+        query["must"] = [{"multi_match": {"query": text.strip(), "fields": list(_SEARCHED)}}]
+    answer = transport.get_json(
+        path="/api/aquarius/assets/metadata/query",
+        question={"query": {"bool": query}, "size": max(1, min(limit, _MAX_FOUND))},
+        explain=explain_words,
+    )
+    if not isinstance(answer, list):
+        raise BadAnswer(f"{transport.host} sent something that is no list of assets.", code="search")
+    # One list for each of the node's schemas that has hits; an empty one altogether for none.
+    documents = [document for found in answer for document in (found if isinstance(found, list) else [found])]
+    return parse_list(documents, limit=limit, read=_document, what="asset")
+
+
+def _document(entry: dict[str, Any]) -> dict[str, Any]:
+    subject = entry.get("credentialSubject", entry)
+    if not isinstance(subject, dict) or not is_did(subject.get("id", entry.get("id"))):
+        raise BadAnswer("The node found an asset without a DID.", code="search")
+    return entry
+
+
+def _checked(did: str) -> str:
     if not is_did(did):
         raise Refused('A DID is "did:op:" followed by 64 hexadecimal digits.', code="did")
+    return did
 
+
+def _about(did: str) -> Any:
     def explain(reply: Reply) -> OceanError | None:
         if reply.status == 404 and not reply.is_html:
             return Rejected(f"{reply.host} knows no asset {did}. Check the DID.", code="unknown_asset")
         return None
 
-    document = transport.get_json(path=f"/api/aquarius/assets/ddo/{did}", explain=explain, cap_bytes=_DDO_CAP)
-    if not isinstance(document, dict):
-        raise BadAnswer(f"{transport.host} sent something that is no DDO.", code="ddo")
-    return document
+    return explain

@@ -4,7 +4,7 @@ Times are seconds since the epoch, durations seconds, `ram` and `disk` gigabytes
 Source of the field names and of what they mean: ocean-node 3.2.0 recordings.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -16,8 +16,20 @@ from jobs.ocean.environments import FreeTier as FreeTier
 from jobs.ocean.environments import Resource as Resource
 from jobs.ocean.environments import parse_environments as parse_environments
 from jobs.ocean.errors import BadAnswer
+from jobs.ocean.files import FileInfo as FileInfo
+from jobs.ocean.files import UrlFile as UrlFile
+from jobs.ocean.files import parse_file_infos as parse_file_infos
 from jobs.ocean.parsing import Count, Identifier, Moment, Wire, field_of, parse_list, shown_text
 from jobs.ocean.parsing import Parsed as Parsed
+from jobs.ocean.starts import Algorithm as Algorithm
+from jobs.ocean.starts import AlgorithmInput as AlgorithmInput
+from jobs.ocean.starts import AssetInput as AssetInput
+from jobs.ocean.starts import CodeAlgorithm as CodeAlgorithm
+from jobs.ocean.starts import Container as Container
+from jobs.ocean.starts import Dataset as Dataset
+from jobs.ocean.starts import StartRequest as StartRequest
+from jobs.ocean.starts import UrlAlgorithm as UrlAlgorithm
+from jobs.ocean.starts import UrlInput as UrlInput
 from jobs.ocean.units import Address
 
 if TYPE_CHECKING:
@@ -25,56 +37,6 @@ if TYPE_CHECKING:
 
 MAX_JOBS = 5_000
 _MAX_RESULTS = 1_000
-
-
-@dataclass(frozen=True)
-class Container:
-    """The image that an algorithm runs in, as its DDO names it."""
-
-    entrypoint: str
-    image: str
-    tag: str
-    checksum: str
-
-
-@dataclass(frozen=True)
-class AssetInput:
-    """A dataset as a job asks for it. userdata: the consumer parameters of its service."""
-
-    did: str
-    service_id: str
-    userdata: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class AlgorithmInput:
-    """The algorithm of a job.
-
-    container: a free job on a node cannot do without (recording 33, exchanges 41 and 42).
-    """
-
-    did: str
-    service_id: str
-    container: Container | None = None
-    custom_data: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class StartRequest:
-    """A free job as it is asked for.
-
-    queue_wait_s: how long it may wait where the environment is busy; None means be refused at once.
-    tag: comes back in status answers, so that a start whose answer was lost is found again.
-    resources: (id, amount) pairs; None takes the smallest that the environment allows.
-    """
-
-    environment_id: str
-    datasets: tuple[AssetInput, ...]
-    algorithm: AlgorithmInput
-    max_duration_s: int | None = None
-    queue_wait_s: int | None = None
-    tag: str | None = None
-    resources: tuple[tuple[str, float], ...] | None = None
 
 
 class ResultEntry(Wire):
@@ -100,16 +62,20 @@ class JobReport(Wire):
     status_text: Annotated[str, Field(validation_alias="statusText"), shown_text(200)] = ""
     created_at: Annotated[Moment, Field(validation_alias="dateCreated")] = None
     finished_at: Annotated[Moment, Field(validation_alias="dateFinished")] = None
-    results: tuple[ResultEntry, ...] = Field(default=(), max_length=_MAX_RESULTS)
+    results: tuple[ResultEntry, ...] = Field(default=(), max_length=_MAX_RESULTS, fail_fast=True)
     stop_requested: Annotated[bool, Field(validation_alias="stopRequested", strict=True)] = False
     exit_code: int | None = Field(
-        default=None, validation_alias=AliasPath("terminationDetails", "exitCode"), strict=True
+        default=None,
+        validation_alias=AliasPath("terminationDetails", "exitCode"),
+        strict=True,
+        ge=-(2**31),
+        lt=2**31,
     )
     oom_killed: bool | None = Field(
         default=None, validation_alias=AliasPath("terminationDetails", "OOMKilled"), strict=True
     )
     metadata: Any = None
-    max_duration_s: Annotated[int | None, Field(ge=0, validation_alias="maxJobDuration")] = None
+    max_duration_s: Annotated[Count | None, Field(validation_alias="maxJobDuration")] = None
     algo_started_at: Annotated[Moment, Field(validation_alias="algoStartTimestamp")] = None
     algo_stopped_at: Annotated[Moment, Field(validation_alias="algoStopTimestamp")] = None
     raw: dict[str, Any] = Field(default_factory=dict, repr=False)
@@ -117,8 +83,13 @@ class JobReport(Wire):
     @field_validator("results", mode="before")
     @classmethod
     def _no_results_yet(cls, value: object) -> object:
-        # The answer to a stop carries null here, whatever the job has (recording 14, exchange 6).
+        # A stop and a list of many owners carry null here, whatever the job has: recording 14, exchange 6; 16, 21.
         return () if value is None else value
+
+    @property
+    def tells_results(self) -> bool:
+        """Say whether `results` is what the job has; else this kind of answer never tells."""
+        return "results" not in self.raw or self.raw["results"] is not None
 
     @property
     def tag(self) -> str | None:
@@ -157,15 +128,15 @@ def parse_job(entry: object) -> JobReport:
         ) from None
 
 
-def parse_jobs(answer: object, *, owner: Address | None = None) -> Parsed[JobReport]:
-    """Read a status answer. owner: jobs of anybody else are dropped, since a node may say what it likes.
+def parse_jobs(answer: object, *, owners: Collection[Address] | None = None) -> Parsed[JobReport]:
+    """Read a status answer. owners: jobs of anybody else are dropped, since a node may say what it likes.
 
     Raises: BadAnswer when it is no list, or has entries and none of them can be read.
     """
     if not isinstance(answer, list):
         raise BadAnswer("The node's list of jobs is no list.", code="jobs")
     parsed = parse_list(answer, limit=MAX_JOBS, read=parse_job, what="job")
-    mine = tuple(report for report in parsed if owner is None or report.owner == owner)
+    mine = tuple(report for report in parsed if owners is None or report.owner in owners)
     return Parsed(items=mine, skipped=parsed.skipped)
 
 
@@ -197,14 +168,15 @@ class Phase:
     numbers: tuple[int, ...]
 
 
-# Source: README of the ocean-node 3.2.0 recordings, "Job status"; failures belong to the phase that they end.
+# Source: README of the ocean-node 3.2.0 recordings, "Job status"; ocean-node v3.2.0, C2D.ts, C2DStatusNumber, for 0 and
+# 50. Failures belong to the phase that they end.
 PHASES = (
     Phase(key="queued", label="Queued at the node", numbers=(1, 2)),
-    Phase(key="image", label="Fetching the image", numbers=(10, 11, 12, 13, 14)),
+    Phase(key="image", label="Fetching the image", numbers=(0, 10, 11, 12, 13, 14)),
     Phase(key="volumes", label="Preparing storage", numbers=(20, 21, 22)),
     Phase(key="data", label="Fetching data and algorithm", numbers=(30, 31, 32, 33)),
     Phase(key="running", label="Running the algorithm", numbers=(40, 41, 42)),
-    Phase(key="publishing", label="Storing results", numbers=(60, 61, 62)),
+    Phase(key="publishing", label="Storing results", numbers=(50, 60, 61, 62)),
     Phase(key="done", label="Done", numbers=(70, 71)),
 )
 
@@ -305,6 +277,29 @@ class NodeIdentity:
     chain_ids: tuple[int, ...]
 
 
+class NodeStatus(Wire):
+    """How a node is. version: of its software, unlike the one in its identity, which is that of its HTTP interface.
+
+    Source: recording 16, exchange 23, against recording 01, exchange 1: "3.2.0" and "0.0.1".
+    """
+
+    version: Annotated[str, Field(max_length=1_000), shown_text(40)]
+    address: Address
+    name: Annotated[str, Field(max_length=1_000, validation_alias="friendlyName"), shown_text(100)] = ""
+    uptime_s: Annotated[float | None, Field(ge=0, le=1e12, validation_alias="uptime")] = None
+
+
+class AssetState(Wire):
+    """How far an indexer got with an asset. error: a stranger's text, empty when there was none."""
+
+    did: Annotated[str, Field(max_length=200)]
+    valid: Annotated[bool, Field(strict=True)]
+    error: Annotated[str, Field(max_length=100_000), shown_text(500)] = ""
+
+
+AssetKind = Literal["dataset", "algorithm"]
+
+
 @dataclass(frozen=True)
 class LogPiece:
     """Some bytes of a live log. stream: 1 is what the algorithm printed, 2 what it printed as errors."""
@@ -347,6 +342,14 @@ class ComputeBackend(Protocol):
     def job(self, *, job_id: str) -> JobReport:
         """Ask for one job by its long id."""
 
+    def jobs_of_many(
+        self, *, owners: Collection[Address], ended_since: float | None = None
+    ) -> Parsed[JobReport]:
+        """List the jobs of many owners in one request; their reports tell no results.
+
+        ended_since: seconds since the epoch; jobs that ended earlier, or not at all, are then left out.
+        """
+
     def stop(self, *, job_id: str, proof: "Proof") -> JobReport:
         """Ask the service to stop a job; it ends some seconds later."""
 
@@ -368,3 +371,11 @@ class ComputeBackend(Protocol):
 
     def get_ddo(self, *, did: str) -> dict[str, Any]:
         """Fetch the DDO of an asset, raw."""
+
+    def file_info(self, *, file: AssetInput | UrlFile, checksum: bool = False) -> Parsed[FileInfo]:
+        """Ask what the service finds at a file's place: whether it can fetch it, how large it is."""
+
+    def search_assets(
+        self, *, text: str = "", kind: AssetKind | None = None, limit: int = 20
+    ) -> Parsed[dict[str, Any]]:
+        """Search the DDOs that the service has indexed; they come raw."""

@@ -49,12 +49,12 @@ class ComputeSettings(Wire):
     """What may run on a dataset. No list of algorithms, None, is another thing than an empty one."""
 
     trusted_algorithms: Annotated[
-        tuple[TrustedAlgorithm, ...] | None,
-        Field(max_length=5_000, validation_alias="publisherTrustedAlgorithms"),
+        Annotated[tuple[TrustedAlgorithm, ...], Field(max_length=5_000, fail_fast=True)] | None,
+        Field(validation_alias="publisherTrustedAlgorithms"),
     ] = None
     trusted_publishers: Annotated[
         tuple[Annotated[str, Field(max_length=200)], ...],
-        Field(max_length=5_000, validation_alias="publisherTrustedAlgorithmPublishers"),
+        Field(max_length=5_000, fail_fast=True, validation_alias="publisherTrustedAlgorithmPublishers"),
         BeforeValidator(_none_is_empty),
     ] = ()
     allow_raw: Annotated[bool, Field(validation_alias="allowRawAlgorithm", strict=True)] = False
@@ -90,7 +90,7 @@ class ConsumerParameter(Wire):
 
 Parameters = Annotated[
     tuple[ConsumerParameter, ...],
-    Field(max_length=200, validation_alias="consumerParameters"),
+    Field(max_length=200, fail_fast=True, validation_alias="consumerParameters"),
     BeforeValidator(_none_is_empty),
 ]
 
@@ -98,7 +98,7 @@ Parameters = Annotated[
 class Service(Wire):
     """One way to use an asset. timeout_s: how long an order lasts; 0 means for ever."""
 
-    id: Annotated[str, Field(min_length=1, max_length=300)]
+    id: Annotated[str, Field(min_length=1, max_length=200)]
     type: Annotated[str, Field(min_length=1, max_length=50), shown_text(50)]
     timeout_s: Annotated[int, Field(ge=0, le=10**10, strict=True, validation_alias="timeout")] = 0
     datatoken: Annotated[Address, Field(validation_alias="datatokenAddress")]
@@ -120,9 +120,9 @@ class Ddo(Wire):
     name: Name
     description: Text = ""
     author: Name = ""
-    licence: Annotated[Short, Field(validation_alias="license")] = ""
-    tags: tuple[Name, ...] = Field(default=(), max_length=500)
-    services: tuple[Service, ...] = Field(min_length=1, max_length=200)
+    licence: Annotated[str, shown_text(300), _Unwrapped, Field(validation_alias="license")] = ""
+    tags: tuple[Name, ...] = Field(default=(), max_length=500, fail_fast=True)
+    services: tuple[Service, ...] = Field(min_length=1, max_length=200, fail_fast=True)
     container: Container | None = None
     consumer_parameters: Parameters = ()
     nft_state: Annotated[int | None, Field(ge=0, le=255, strict=True)] = None

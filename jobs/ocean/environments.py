@@ -1,5 +1,6 @@
 """The places where a compute service runs jobs, what they offer, and what is free of it now."""
 
+import json
 from typing import Annotated, Any
 
 from pydantic import AliasPath, BeforeValidator, Field
@@ -9,6 +10,8 @@ from jobs.ocean.parsing import Count, Identifier, Parsed, Wire, parse_list, show
 from jobs.ocean.units import Address
 
 _MAX_ENVIRONMENTS = 200
+# What is kept of one as it was sent; pages read it each time.
+_RAW_CHARACTERS = 500_000
 _PLENTY = 1_000_000
 
 
@@ -29,9 +32,10 @@ class Resource(Wire):
     @property
     def room(self) -> int:
         """How many more jobs of the smallest size fit; a job that may take none of it always fits."""
-        if self.min <= 0:
+        free = self.total - self.in_use
+        if self.min <= 0 or free >= self.min * _PLENTY:
             return _PLENTY
-        return max(0, int((self.total - self.in_use) // self.min))
+        return max(0, int(free // self.min))
 
 
 class FreeTier(Wire):
@@ -40,9 +44,9 @@ class FreeTier(Wire):
     max_jobs: Annotated[Count, Field(validation_alias="maxJobs")]
     min_duration_s: Annotated[Count, Field(validation_alias="minJobDuration")] = 0
     max_duration_s: Annotated[Count, Field(validation_alias="maxJobDuration")]
-    resources: tuple[Resource, ...] = Field(default=(), max_length=100)
+    resources: tuple[Resource, ...] = Field(default=(), max_length=100, fail_fast=True)
     allowed_addresses: tuple[str, ...] = Field(
-        default=(), max_length=10_000, validation_alias=AliasPath("access", "addresses")
+        default=(), max_length=10_000, fail_fast=True, validation_alias=AliasPath("access", "addresses")
     )
     access_lists: tuple[Any, ...] = Field(
         default=(), max_length=1_000, validation_alias=AliasPath("access", "accessLists")
@@ -73,7 +77,7 @@ class Environment(Wire):
     queued_jobs: Annotated[Count, Field(validation_alias="queuedJobs")] = 0
     storage_expiry_s: Annotated[Count | None, Field(validation_alias="storageExpiry")] = None
     network_allowed: Annotated[bool, Field(validation_alias="enableNetwork")] = False
-    resources: tuple[Resource, ...] = Field(default=(), max_length=100)
+    resources: tuple[Resource, ...] = Field(default=(), max_length=100, fail_fast=True)
     fees: Annotated[dict[str, Any], _or({})] = Field(default_factory=dict)
     free: FreeTier | None = None
     raw: dict[str, Any] = Field(default_factory=dict, repr=False)
@@ -87,7 +91,7 @@ class Environment(Wire):
         if self.free is None:
             return 0
         rooms = [resource.room for resource in (*self.free.resources, *self.resources)]
-        return max(0, min([self.free.max_jobs - self.free.running_jobs, *rooms]))
+        return max(0, min([_PLENTY, self.free.max_jobs - self.free.running_jobs, *rooms]))
 
 
 def parse_environments(answer: object) -> Parsed[Environment]:
@@ -99,6 +103,8 @@ def parse_environments(answer: object) -> Parsed[Environment]:
         raise BadAnswer("The node's list of environments is no list.", code="environments")
 
     def read(entry: dict[str, Any]) -> Environment:
+        if len(json.dumps(entry)) > _RAW_CHARACTERS:
+            raise BadAnswer("The node describes an environment at too great length.", code="environment")
         environment = Environment.model_validate({**entry, "raw": entry})
         if environment.free is None:
             return environment

@@ -29,7 +29,8 @@ Resolve = Callable[..., list[tuple[Any, ...]]]
 class Pacing:
     """The time that one call has left, and whether anything of it may have left us.
 
-    total_s: from now on, for everything. idle_s: the longest silence.
+    total_s: from now on, for everything. idle_s: the longest wait for the head of the answer, and then for each
+    piece of its body: a byte now and then that makes no piece does not stretch it.
     """
 
     def __init__(self, *, monotonic: Callable[[], float], total_s: float, idle_s: float) -> None:
@@ -37,15 +38,20 @@ class Pacing:
         self._ends = monotonic() + total_s
         self._idle_s = idle_s
         self.sent = False
+        self.progress()
 
     def remaining(self) -> float:
         return self._ends - self._monotonic()
 
+    def progress(self) -> None:
+        """Begin to wait for something new."""
+        self._idle_ends = self._monotonic() + self._idle_s
+
     def next_timeout(self) -> float:
-        remaining = self.remaining()
-        if remaining <= 0:
-            raise TimeoutError("total deadline")
-        return min(remaining, self._idle_s)
+        left = min(self._ends, self._idle_ends) - self._monotonic()
+        if left <= 0:
+            raise TimeoutError("deadline")
+        return left
 
 
 class _PacedReader(RawIOBase):

@@ -4,37 +4,50 @@ Source of paths and bodies: ocean-node 3.2.0 recordings.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+from pydantic import ValidationError
+
+from jobs.ocean import aquarius
+from jobs.ocean.bodies import credentials, headers, start_body, token_body
 from jobs.ocean.compute import (
+    AssetInput,
+    AssetKind,
+    AssetState,
     Capabilities,
     Environment,
+    FileInfo,
     JobReport,
     LogPiece,
     NodeIdentity,
+    NodeStatus,
     Parsed,
     ResultEntry,
     StartRequest,
+    UrlFile,
     parse_environments,
+    parse_file_infos,
     parse_job,
     parse_jobs,
     same_job,
 )
-from jobs.ocean.errors import BadAnswer, Refused, Rejected, Unreachable
+from jobs.ocean.errors import BadAnswer, Rejected, Unreachable
 from jobs.ocean.frames import FrameDecoder
-from jobs.ocean.refusals import explain, explain_job
+from jobs.ocean.refusals import explain, explain_file, explain_job
 from jobs.ocean.signing import Proof, Signed
 from jobs.ocean.transport import Transport
-from jobs.ocean.units import Address, clean_text, is_did
+from jobs.ocean.units import Address, clean_text
 
 _COMPUTE = "/api/services/compute"
-_NONCE_CAP = 2**63
+_COMMAND = "/directCommand"
+# A node reads nonces as JavaScript numbers, which count exactly up to here.
+_NONCE_CAP = 2**53
 _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
-_IDLE_S = 60.0
+_IDLE_S = 45.0  # for the head, and again for each piece: two together are less than a lease on the job
 
 
 class OceanNode:
@@ -90,14 +103,14 @@ class OceanNode:
         """Start a free job.
 
         Raises: Rejected "busy", "too_many_resources", "nonce", "signature", "token", "unknown_environment",
-        "image", "metadata_too_large", "unknown_asset", "not_authorized"; Refused "too_large".
-        Source: recording 33, exchange 42; recording 24, exchange 5; recording 17.
+        "image", "unknown_asset", "not_authorized"; Refused "too_large", "metadata_too_large".
+        Source: recording 33, exchanges 42 and 53; recording 11, exchange 2; recording 24, exchange 5; recording 17.
         """
         answer = self._transport.send_json(
             method="POST",
             path="/api/services/freeCompute",
-            headers=_headers(proof),
-            body={**_credentials(proof), **_start_body(request)},
+            headers=headers(proof),
+            body={**credentials(proof), **start_body(request)},
             explain=explain,
         )
         return self._one_job(answer)
@@ -105,7 +118,24 @@ class OceanNode:
     def jobs_of(self, *, owner: Address) -> Parsed[JobReport]:
         """List every job that the node still keeps for the owner. Source: recording 16, exchange 11."""
         answer = self._transport.get_json(path=_COMPUTE, params={"consumerAddress": owner}, explain=explain)
-        return parse_jobs(answer, owner=owner)
+        return parse_jobs(answer, owners=(owner,))
+
+    def jobs_of_many(
+        self, *, owners: Collection[Address], ended_since: float | None = None
+    ) -> Parsed[JobReport]:
+        """List the jobs of many owners in one request, newest first; their reports tell no results.
+
+        ended_since: seconds since the epoch; jobs that ended earlier, or not at all, are then left out.
+        Source: recording 16, exchange 21; ocean-node v3.2.0, sqliteCompute.ts, getJobs: dateFinished >= ?.
+        """
+        if not owners:
+            return Parsed(items=())  # to a node no owner means everybody
+        question: dict[str, Any] = {"command": "jobs", "consumerAddrs": [str(owner) for owner in owners]}
+        if ended_since is not None:
+            question["fromTimestamp"] = f"{ended_since:.3f}"
+        return parse_jobs(
+            self._transport.get_json(path=_COMMAND, question=question, explain=explain), owners=owners
+        )
 
     def job(self, *, job_id: str) -> JobReport:
         """Ask for one job by its long id.
@@ -132,8 +162,8 @@ class OceanNode:
         answer = self._transport.send_json(
             method="PUT",
             path=_COMPUTE,
-            params={**_credentials(proof), "jobId": job_id},
-            headers=_headers(proof),
+            params={**credentials(proof), "jobId": job_id},
+            headers=headers(proof),
             explain=explain_job,
         )
         if answer == []:
@@ -162,8 +192,8 @@ class OceanNode:
         """
         with self._transport.stream(
             path="/api/services/computeResult",
-            params={**_credentials(proof), "jobId": job_id, "index": str(entry.index)},
-            headers=_headers(proof),
+            params={**credentials(proof), "jobId": job_id, "index": str(entry.index)},
+            headers=headers(proof),
             explain=explain_job,
             retry=not isinstance(proof, Signed),
             total_s=total_s,
@@ -192,8 +222,8 @@ class OceanNode:
         """
         with self._transport.stream(
             path="/api/services/computeStreamableLogs",
-            params={**_credentials(proof), "jobId": job_id},
-            headers=_headers(proof),
+            params={**credentials(proof), "jobId": job_id},
+            headers=headers(proof),
             explain=explain_job,
             retry=False,
             total_s=total_s,
@@ -207,7 +237,7 @@ class OceanNode:
 
         Source: recording 15, exchanges 1 and 23.
         """
-        body: dict[str, Any] = _token_body(proof)
+        body: dict[str, Any] = token_body(proof)
         if valid_until_ms is not None:
             body["validUntil"] = valid_until_ms
         answer = self._transport.send_json(
@@ -225,7 +255,7 @@ class OceanNode:
         answer = self._transport.send_json(
             method="POST",
             path="/api/services/auth/token/invalidate",
-            body={**_token_body(proof), "token": token},
+            body={**token_body(proof), "token": token},
             explain=explain,
         )
         if not isinstance(answer, dict) or answer.get("success") is not True:
@@ -235,17 +265,53 @@ class OceanNode:
                 maybe_happened=True,
             )
 
+    def status(self) -> NodeStatus:
+        """Ask how the node is. Source: recording 16, exchange 23."""
+        answer = self._transport.get_json(path=_COMMAND, question={"command": "status"}, explain=explain)
+        try:
+            return NodeStatus.model_validate(answer)
+        except ValidationError:
+            raise BadAnswer(f"{self._transport.host} does not say how it is.", code="node_status") from None
+
+    def file_info(self, *, file: AssetInput | UrlFile, checksum: bool = False) -> Parsed[FileInfo]:
+        """Ask what the node finds at a file's place; it fetches the file for the answer.
+
+        Raises: Rejected "file" when it cannot, "unknown_asset", "unknown_service".
+        Source: recording 11, exchange 1; recording 30, exchanges 21 and 22.
+        """
+        question: dict[str, Any] = (
+            file.wire() if isinstance(file, UrlFile) else {"did": file.did, "serviceId": file.service_id}
+        )
+        if checksum:
+            question["checksum"] = True
+        return parse_file_infos(
+            self._transport.get_json(
+                path="/api/services/fileInfo", question=question, explain=explain_file, retry=False
+            )
+        )
+
     def get_ddo(self, *, did: str) -> dict[str, Any]:
         """Fetch the DDO of an asset that the node has indexed, raw.
 
-        Raises: Rejected "unknown_asset"; Refused "did". Source: recording 30, exchanges 10 and 16.
+        Raises: as aquarius.get_ddo.
         """
-        if not is_did(did):
-            raise Refused('A DID is "did:op:" followed by 64 hexadecimal digits.', code="did")
-        document = self._transport.get_json(path=f"/api/aquarius/assets/ddo/{did}", explain=explain)
-        if not isinstance(document, dict):
-            raise BadAnswer(f"{self._transport.host} sent something that is no DDO.", code="ddo")
-        return document
+        return aquarius.get_ddo(self._transport, did=did)
+
+    def search_assets(
+        self, *, text: str = "", kind: AssetKind | None = None, limit: int = 20
+    ) -> Parsed[dict[str, Any]]:
+        """Search the DDOs that the node has indexed; they come raw.
+
+        Raises: as aquarius.search.
+        """
+        return aquarius.search(self._transport, text=text, kind=kind, limit=limit)
+
+    def asset_state(self, *, did: str) -> AssetState:
+        """Ask how far the node's indexer got with an asset.
+
+        Raises: as aquarius.get_state.
+        """
+        return aquarius.get_state(self._transport, did=did)
 
     def _one_job(self, answer: object) -> JobReport:
         """Read the answer to a write: a list with the one job. What cannot be read may have happened."""
@@ -273,65 +339,6 @@ class OceanNode:
             )
 
 
-def _headers(proof: Proof) -> dict[str, str]:
-    # The token stands alone: with "Bearer" in front it is not recognised (recording 15, exchange 11).
-    return {} if isinstance(proof, Signed) else {"Authorization": proof.token}
-
-
-def _credentials(proof: Proof) -> dict[str, str]:
-    if not isinstance(proof, Signed):
-        return {"consumerAddress": str(proof.address)}
-    return {
-        "consumerAddress": str(proof.address),
-        "nonce": str(proof.nonce),
-        "signature": proof.signature,
-    }
-
-
-def _token_body(proof: Signed) -> dict[str, Any]:
-    return {"address": str(proof.address), "nonce": str(proof.nonce), "signature": proof.signature}
-
-
-def _start_body(request: StartRequest) -> dict[str, Any]:
-    algorithm: dict[str, Any] = {
-        "documentId": request.algorithm.did,
-        "serviceId": request.algorithm.service_id,
-    }
-    container = request.algorithm.container
-    if container is not None:
-        algorithm["meta"] = {
-            "container": {
-                "entrypoint": container.entrypoint,
-                "image": container.image,
-                "tag": container.tag,
-                "checksum": container.checksum,
-            }
-        }
-    if request.algorithm.custom_data is not None:
-        algorithm["algocustomdata"] = dict(request.algorithm.custom_data)
-    body: dict[str, Any] = {
-        "environment": request.environment_id,
-        "algorithm": algorithm,
-        "datasets": [_dataset(asset.did, asset.service_id, asset.userdata) for asset in request.datasets],
-    }
-    if request.max_duration_s is not None:
-        body["maxJobDuration"] = request.max_duration_s
-    if request.queue_wait_s is not None:
-        body["queueMaxWaitTime"] = request.queue_wait_s
-    if request.resources is not None:
-        body["resources"] = [{"id": kind, "amount": amount} for kind, amount in request.resources]
-    if request.tag is not None:
-        body["metadata"] = {"tag": request.tag}
-    return body
-
-
-def _dataset(did: str, service_id: str, userdata: Mapping[str, Any] | None) -> dict[str, Any]:
-    dataset: dict[str, Any] = {"documentId": did, "serviceId": service_id}
-    if userdata is not None:
-        dataset["userdata"] = dict(userdata)
-    return dataset
-
-
 def _until_deadline(body: Iterator[bytes]) -> Iterator[bytes]:
     """Let the end of our own patience be the end of a live log, and not an error."""
     try:
@@ -351,4 +358,8 @@ def _pieces(body: Iterator[bytes]) -> Iterator[LogPiece]:
 
 
 def _unframed(body: Iterator[bytes]) -> Iterator[bytes]:
-    return (piece.data for piece in _pieces(body))
+    """Give the log of each piece of the body, even if there is none in it: readers keep their lease by what comes."""
+    decoder = FrameDecoder()
+    for data in body:
+        yield b"".join(piece.data for piece in decoder.feed(data))
+    yield b"".join(piece.data for piece in decoder.finish())

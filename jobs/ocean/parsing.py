@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import isfinite
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -59,7 +60,7 @@ def _moment(value: object) -> object:
 
 Moment = Annotated[float | None, BeforeValidator(_moment)]
 Count = Annotated[int, Field(ge=0, le=10**12, strict=True)]
-Identifier = Annotated[str, Field(min_length=1, max_length=300)]
+Identifier = Annotated[str, Field(max_length=200, pattern=r"^[!-~]+$")]
 
 
 class Wire(BaseModel):
@@ -107,7 +108,15 @@ def load_json(data: bytes) -> Any:
         elif kind in b"]}":
             depth -= 1
     # Decoded here: given bytes, the reader would also try UTF-16, in which the brackets above look different.
-    return json.loads(data.decode(), parse_constant=_no_constant)
+    return json.loads(data.decode(), parse_constant=_no_constant, parse_float=_finite)
+
+
+def _finite(digits: str) -> float:
+    # 1e999 is legal JSON, but what Python makes of it is infinity, which no database takes in a document.
+    value = float(digits)
+    if not isfinite(value):
+        raise ValueError(digits[:20])
+    return value
 
 
 def _no_constant(name: str) -> NoReturn:

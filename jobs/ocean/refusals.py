@@ -7,7 +7,7 @@ from jobs.ocean.errors import OceanError, Rejected
 
 # Words, code, may it pass by itself, sentence. Groups of a pattern fill the sentence; nothing else of what a
 # node says is ever quoted, as it may repeat a signature or a token.
-# Source: recordings 15, 17, 18, 24, 30 and 33.
+# Source: recordings 15, 16, 17, 18, 24, 30 and 33.
 _SAYINGS: tuple[tuple[re.Pattern[str], str, bool, str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), code, retryable, sentence)
     for pattern, code, retryable, sentence in (
@@ -51,7 +51,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], str, bool, str], ...] = tuple(
             r"^Cannot find image (\S{1,200}) for (\S{1,40})\.",
             "image",
             False,
-            "The node finds no image {0} for {1}. The algorithm's publisher has to correct it.",
+            "The node finds no image {0} for {1}. Whoever chose the algorithm's image has to correct it.",
         ),
         (
             r"^Unable to extract docker image",
@@ -64,6 +64,30 @@ _SAYINGS: tuple[tuple[re.Pattern[str], str, bool, str], ...] = tuple(
             "metadata_too_large",
             False,
             "The node finds the note that goes with the job too long.",
+        ),
+        (
+            r'^Missing one \( "(\w{1,40})" \)|^Parameter : "(\w{1,40})" is not a valid',
+            "bad_request",
+            False,
+            "The request lacks a usable {0}{1}, without which the node does nothing.",
+        ),
+        (
+            r"^Missing (?:or invalid )?required (?:parameters?|body)",
+            "bad_request",
+            False,
+            "The request lacks something without which the node does nothing.",
+        ),
+        (
+            r"^Invalid result index",
+            "bad_request",
+            False,
+            "The node counts results from 0 on; this is no place in its list.",
+        ),
+        (
+            r"^Invalid or unrecognized command",
+            "bad_request",
+            False,
+            "The node does not know such a command. Its software may be older than this portal expects.",
         ),
         (
             r"^DDO (?:(did:\w{2,3}:[0-9a-f]{64}) )?not found",
@@ -119,4 +143,12 @@ def explain_job(reply: Reply) -> OceanError | None:
     error = explain(reply)
     if error is not None and error.code == "unknown_environment":
         return Rejected(f"{reply.host}: The node does not know this job.", code="unknown_job")
+    return error
+
+
+def explain_file(reply: Reply) -> OceanError | None:
+    """Explain a refusal about a file: a node fails with the words of whoever keeps the file."""
+    error = explain(reply)
+    if error is None and reply.status in (400, 500) and not reply.is_html:
+        return Rejected(f"{reply.host} cannot fetch this file. Check its address.", code="file")
     return error

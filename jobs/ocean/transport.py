@@ -64,7 +64,7 @@ class Transport:
             resolve=resolve,
             pacing=lambda: self._pacing,
         )
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = False
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         # Unpacked sizes are what is capped, so nothing may come packed.
@@ -88,12 +88,15 @@ class Transport:
         path: str,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        question: Mapping[str, Any] | None = None,
         explain: Explain | None = None,
         retry: bool = True,
         total_s: float = READ_S,
         cap_bytes: int = JSON_CAP,
     ) -> Any:
         """Read a JSON document.
+
+        question: for services that want a read asked by POST; it is sent as the body.
 
         explain: turns an answer that is not 200 into an error, or gives None for the general one.
         retry: False for reads that use up a nonce.
@@ -104,6 +107,7 @@ class Transport:
             path=path,
             params=params,
             headers=headers,
+            question=question,
             explain=explain,
             retry=retry,
             total_s=total_s,
@@ -128,22 +132,14 @@ class Transport:
 
         Raises: as get_json, and Refused "too_large" for a body that a node would not read.
         """
-        data: bytes | None = None
-        sent_headers = dict(headers or {})
-        if body is not None:
-            data = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
-            sent_headers["Content-Type"] = "application/json"
-            if len(data) > BODY_CAP:
-                raise Refused(
-                    "The parameters of this job are too large: a node takes 100 kB in all.", code="too_large"
-                )
         response = self._attempt(
             method=method,
             path=path,
             params=params,
-            headers=sent_headers,
-            data=data,
+            headers=headers,
+            body=body,
             pacing=self._pace(total_s),
+            is_write=True,
         )
         with closing(response):
             if response.status_code != 200:
@@ -158,6 +154,7 @@ class Transport:
         path: str,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        question: Mapping[str, Any] | None = None,
         explain: Explain | None = None,
         retry: bool = True,
         total_s: float,
@@ -172,10 +169,16 @@ class Transport:
         """
         pacing = self._pace(total_s, idle_s=idle_s)
         response = self._open(
-            path=path, params=params, headers=headers, explain=explain, retry=retry, pacing=pacing
+            path=path,
+            params=params,
+            headers=headers,
+            question=question,
+            explain=explain,
+            retry=retry,
+            pacing=pacing,
         )
         with closing(response):
-            yield self._body(response, cap_bytes=cap_bytes, is_write=False)
+            yield self._body(response, cap_bytes=cap_bytes, is_write=False, piecemeal=True)
 
     def _open(
         self,
@@ -183,6 +186,7 @@ class Transport:
         path: str,
         params: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
+        question: Mapping[str, Any] | None,
         explain: Explain | None,
         retry: bool,
         pacing: Pacing,
@@ -191,7 +195,13 @@ class Transport:
         while True:
             try:
                 response = self._attempt(
-                    method="GET", path=path, params=params, headers=headers, data=None, pacing=pacing
+                    method="GET" if question is None else "POST",
+                    path=path,
+                    params=params,
+                    headers=headers,
+                    body=question,
+                    pacing=pacing,
+                    is_write=False,
                 )
                 if response.status_code == 200:
                     return response
@@ -211,20 +221,22 @@ class Transport:
         path: str,
         params: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
-        data: bytes | None,
+        body: Mapping[str, Any] | None,
         pacing: Pacing,
+        is_write: bool,
     ) -> requests.Response:
         """Send once and read the headers of the answer."""
+        data = None if body is None else _encoded(body)
         self._admit()
         self._pacing = pacing
+        pacing.progress()
         pacing.sent = False
-        is_write = method != "GET"
         try:
             response = self._session.request(
                 method,
                 self.base_url + path,
                 params=params,
-                headers=headers,
+                headers=headers if data is None else {**(headers or {}), "Content-Type": "application/json"},
                 data=data,
                 stream=True,
                 allow_redirects=False,
@@ -243,7 +255,10 @@ class Transport:
             )
         return response
 
-    def _body(self, response: requests.Response, *, cap_bytes: int, is_write: bool) -> Iterator[bytes]:
+    def _body(
+        self, response: requests.Response, *, cap_bytes: int, is_write: bool, piecemeal: bool = False
+    ) -> Iterator[bytes]:
+        """Read a body. piecemeal: each piece may take the idle time; else all of it together."""
         encoding = response.headers.get("Content-Encoding", "identity").lower()
         if encoding not in ("", "identity"):
             raise BadAnswer(
@@ -253,6 +268,8 @@ class Transport:
             )
         received, pacing = 0, self._pacing
         while True:
+            if piecemeal:
+                pacing.progress()
             try:
                 # One packet at a time: a live log must not wait until a buffer is full.
                 data: bytes = response.raw.read1(_CHUNK, decode_content=False)
@@ -274,6 +291,8 @@ class Transport:
         code, retryable, never_sent = _diagnosis(error)
         if pacing.remaining() <= 0:
             code = "deadline"
+        elif code == "request" and pacing.sent:  # then it was the answer's head that made no sense
+            code, retryable = "cut_off", True
         raise Unreachable(
             f"{self.host} {_WHAT_HAPPENED[code]}",
             code=code,
@@ -302,6 +321,27 @@ class Transport:
         return Pacing(
             monotonic=self._monotonic, total_s=total_s, idle_s=total_s if idle_s is None else idle_s
         )
+
+
+class _Session(requests.Session):
+    """A session that never looks where a redirect leads.
+
+    To find that out, requests reads the whole body of the redirect, without a cap, and unpacks it.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    data = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+    if len(data) > BODY_CAP:
+        raise Refused(
+            f"This request is {len(data):,} bytes long; a node takes {BODY_CAP:,} (100 kB) in all."
+            " Shorten the code or the parameters.",
+            code="too_large",
+        )
+    return data
 
 
 _WHAT_HAPPENED = {

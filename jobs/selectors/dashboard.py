@@ -6,9 +6,9 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Max, Q, Sum
+from django.db.models import Count, Max, Q, QuerySet, Sum
 
-from jobs.lifecycle import ACTIVE, State
+from jobs.lifecycle import ACTIVE, TERMINAL, State
 from jobs.models import Asset, Job, Node, Result, Wallet
 from jobs.selectors.jobs import JobRow, job_rows
 
@@ -45,7 +45,10 @@ class NodeLine:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """What the dashboard shows."""
+    """What the dashboard shows.
+
+    has_datasets, has_algorithms, has_wallet: the first steps, True for a team that has launched a job.
+    """
 
     underway: tuple[JobRow, ...]
     attention: tuple[JobRow, ...]
@@ -63,12 +66,11 @@ class Dashboard:
 
 
 def overview(*, team_id: int, now: datetime) -> Dashboard:
-    """Return the dashboard of a team; five queries, and two for each list that is not empty.
+    """Return the dashboard of a team; five queries.
 
     The counts are of all time; the lists are the newest few of each.
     """
     mine = Job.objects.filter(team_id=team_id)
-    ended = mine.exclude(state__in=ACTIVE | {State.NEEDS_ATTENTION})
     totals = mine.aggregate(
         all=Count("pk"),
         underway=Count("pk", filter=Q(state__in=ACTIVE)),
@@ -76,24 +78,38 @@ def overview(*, team_id: int, now: datetime) -> Dashboard:
         succeeded=Count("pk", filter=Q(state=State.SUCCEEDED)),
         failed=Count("pk", filter=Q(state=State.FAILED)),
     )
-    kinds = set(Asset.objects.filter(team_id=team_id).values_list("kind", flat=True).distinct())
+    has_jobs = totals["all"] > 0
+    rows = _newest(mine, now=now) if has_jobs else ()
+    kinds = (
+        set(Asset.Kind)
+        if has_jobs
+        else set(Asset.objects.filter(team_id=team_id).values_list("kind", flat=True).distinct())
+    )
     return Dashboard(
-        underway=job_rows(mine.filter(state__in=ACTIVE), count=SHOWN, now=now) if totals["underway"] else (),
-        attention=job_rows(mine.filter(state=State.NEEDS_ATTENTION), count=SHOWN, now=now)
-        if totals["attention"]
-        else (),
-        ended=job_rows(ended, count=SHOWN, now=now) if totals["all"] else (),
+        underway=tuple(row for row in rows if row.state.active),
+        attention=tuple(row for row in rows if not row.state.active and not row.state.terminal),
+        ended=tuple(row for row in rows if row.state.terminal),
         results=_results(team_id=team_id),
         nodes=_nodes(),
         underway_count=totals["underway"],
         attention_count=totals["attention"],
         succeeded_count=totals["succeeded"],
         failed_count=totals["failed"],
-        has_jobs=totals["all"] > 0,
+        has_jobs=has_jobs,
         has_datasets=Asset.Kind.DATASET in kinds,
         has_algorithms=Asset.Kind.ALGORITHM in kinds,
-        has_wallet=Wallet.objects.filter(team_id=team_id, disabled_at=None).exists(),
+        has_wallet=has_jobs or Wallet.objects.filter(team_id=team_id, disabled_at=None).exists(),
     )
+
+
+def _newest(mine: QuerySet[Job], *, now: datetime) -> tuple[JobRow, ...]:
+    """Return the newest few that are under way, that wait for a person, and that have ended, all in two queries."""
+    kinds = (ACTIVE, {State.NEEDS_ATTENTION}, TERMINAL)
+    shown = Q()
+    for states in kinds:
+        newest = mine.filter(state__in=states).order_by("-requested_at", "pk")
+        shown |= Q(pk__in=newest.values("pk")[:SHOWN])
+    return job_rows(mine.filter(shown), count=SHOWN * len(kinds), now=now)
 
 
 def _results(*, team_id: int) -> tuple[ResultLine, ...]:

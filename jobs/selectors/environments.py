@@ -158,7 +158,8 @@ def _fees(fees: dict[str, Any]) -> tuple[FeeRow, ...]:
         for offer in offers if isinstance(offers, list) else ():
             if not isinstance(offer, dict):
                 continue
-            prices = [p for p in offer.get("prices") or () if isinstance(p, dict)]
+            listed = offer.get("prices")
+            prices = [p for p in listed if isinstance(p, dict)] if isinstance(listed, list) else []
             rows.append(
                 FeeRow(
                     chain_id=str(chain_id)[:20],

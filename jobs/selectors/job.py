@@ -114,6 +114,7 @@ class JobPage:
     stop_asked_at: datetime | None
     may_launch: bool
     needs_decision: bool
+    may_decide: bool
     steps: tuple[Step, ...]
     checked_at: datetime | None
     trouble: str
@@ -192,6 +193,7 @@ def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
         stop_asked_at=job.cancel_requested_at if stoppable else None,
         may_launch=actor.may(Action.LAUNCH),
         needs_decision=state == State.NEEDS_ATTENTION,
+        may_decide=state == State.NEEDS_ATTENTION and mine and actor.may(Action.LAUNCH),
         steps=steps(course=course, usual=usual),
         checked_at=job.report_at if not word.terminal else None,
         trouble=job.trouble if not word.terminal else "",

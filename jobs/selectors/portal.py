@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, Subquery
 
 from jobs.access import Action, Actor
 from jobs.lifecycle import ACTIVE, State
-from jobs.models import Job, Membership, Pulse
+from jobs.models import Membership, Pulse, Team
 from jobs.models.teams import Role
 
 WORKER_SILENT_AFTER = timedelta(seconds=30)
@@ -79,15 +79,16 @@ def teams_of(*, user_id: int) -> tuple[TeamLink, ...]:
 
 
 def chrome(*, team_id: int, now: datetime) -> Chrome:
-    """Return what the frame around the team's pages shows; two queries."""
-    counts = Job.objects.filter(team_id=team_id).aggregate(
-        active=Count("pk", filter=Q(state__in=ACTIVE)),
-        attention=Count("pk", filter=Q(state=State.NEEDS_ATTENTION)),
-    )
-    beat_at = Pulse.objects.order_by("-beat_at").values_list("beat_at", flat=True).first()
+    """Return what the frame around the team's pages shows; one query."""
+    facts = Team.objects.values(
+        active=Count("jobs", filter=Q(jobs__state__in=ACTIVE)),
+        attention=Count("jobs", filter=Q(jobs__state=State.NEEDS_ATTENTION)),
+        beat_at=Subquery(Pulse.objects.filter(name="pulse").values("beat_at")),
+    ).get(pk=team_id)
+    beat_at = facts["beat_at"]
     return Chrome(
-        active_jobs=counts["active"],
-        jobs_needing_attention=counts["attention"],
+        active_jobs=facts["active"],
+        jobs_needing_attention=facts["attention"],
         worker_alive=beat_at is not None and now - beat_at <= WORKER_SILENT_AFTER,
         worker_beat_at=beat_at,
     )

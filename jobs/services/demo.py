@@ -48,7 +48,7 @@ def set_up(*, info: dict[str, Any], clock: Clock) -> None:
             "base_url": info["node_url"],
             "network": network,
             "allow_private": True,
-            "requests_per_minute": info.get("rate_limit", 30),
+            "requests_per_minute": info["rate_limit"],
         },
     )
     if not nodes.look(node_id=node.pk, clock=clock):

@@ -22,6 +22,7 @@ from jobs.ocean.errors import OceanError
 from jobs.ocean.signing import Proof, prove_logs
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, NoTurn, open_node, signed
+from jobs.services.holders import new_holder
 from jobs.services.vault import VaultLocked
 
 FOLLOW_FOR = timedelta(seconds=50)  # then the next task takes over
@@ -36,14 +37,14 @@ def follow(*, job_id: uuid.UUID, clock: Clock) -> None:
 
     At most half of the workers follow. Safe to run twice: a second follower of the same job ends at once.
     """
-    holder = str(uuid.uuid4())
+    holder = new_holder()
     now = clock()
     if not _claim(job_id=job_id, holder=holder, now=now):
         return
     job = Job.objects.select_related("wallet", "node").get(pk=job_id)
     end = now + FOLLOW_FOR
     try:
-        _read(job=job, end=end, clock=clock)
+        _read(job=job, holder=holder, end=end, clock=clock)
     except (OceanError, OutOfBudget, NoTurn, VaultLocked):
         pass  # "not running" before and after the container, our own deadline, or trouble that the status will show
     finally:
@@ -67,7 +68,7 @@ def _claim(*, job_id: uuid.UUID, holder: str, now: datetime) -> bool:
     )
 
 
-def _read(*, job: Job, end: datetime, clock: Clock) -> None:
+def _read(*, job: Job, holder: str, end: datetime, clock: Clock) -> None:
     """Store what the stream brings until it ends, or our time is over."""
     if job.node_status is None or phase_of(job.node_status) != "running":
         return
@@ -94,16 +95,20 @@ def _read(*, job: Job, end: datetime, clock: Clock) -> None:
             skip = max(0, have - position)
             for start in range(skip, len(piece.data), CHUNK_MAX_BYTES):
                 part = LogPiece(stream=piece.stream, data=piece.data[start : start + CHUNK_MAX_BYTES])
-                if not _append(job_id=job.pk, offset=position + start, piece=part, now=now):
-                    return  # another follower wrote this piece
+                if not _append(job_id=job.pk, holder=holder, offset=position + start, piece=part, now=now):
+                    return  # another follower is at it, or the log is being archived
             position += len(piece.data)
             if now >= end or queue.is_stopping():
                 return
 
 
-def _append(*, job_id: uuid.UUID, offset: int, piece: LogPiece, now: datetime) -> bool:
+def _append(*, job_id: uuid.UUID, holder: str, offset: int, piece: LogPiece, now: datetime) -> bool:
     try:
         with transaction.atomic():
+            # Locks the row: a piece that comes late would stay for ever beside the archived log.
+            mine = Job.objects.filter(pk=job_id, state=State.RUNNING, follow_holder=holder)
+            if not mine.update(follow_holder=holder):
+                return False
             LogChunk.objects.create(
                 job_id=job_id, offset=offset, stream=piece.stream, data=piece.data, arrived_at=now
             )

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
+from django.conf import settings
 from django.db import connection
 from django.db.models import Q
 
 from jobs.errors import PortalError
-from jobs.models import Node, NodeToken, NonceLease, Wallet
+from jobs.lifecycle import ACTIVE
+from jobs.models import Job, Node, NodeToken, NonceLease, Wallet
 from jobs.ocean.compute import ComputeBackend
 from jobs.ocean.errors import Rejected
 from jobs.ocean.node import OceanNode
@@ -26,12 +28,14 @@ from jobs.ocean.transport import Transport
 from jobs.ocean.units import Address
 from jobs.services import vault
 from jobs.services.budget import Purpose, exhaust, spend
+from jobs.services.holders import new_holder
 
 Clock = Callable[[], datetime]
 T = TypeVar("T")
 
 TURN_S = 60  # a turn lasts until the answer's head is here; longer means that its holder died
 WAIT_FOR_TURN_S = 45
+TRY_AGAIN = timedelta(seconds=1)  # where a node has as many workers as it may
 TOKEN_MARGIN = timedelta(minutes=2)  # a token this close to its end is no longer used
 
 
@@ -78,6 +82,21 @@ def open_node(
         heeding_limits(node=node, clock=clock),
     ):
         yield OceanNode(transport)
+
+
+def has_room(*, job_id: uuid.UUID, now: datetime) -> bool:
+    """Say whether one more worker may go to a job's node; if not, the job is due again in a second.
+
+    A node that drips would else have all the workers, and no other node's jobs went on.
+    """
+    node_id = Job.objects.filter(pk=job_id).values_list("node_id", flat=True).first()
+    if node_id is None:
+        return False
+    at_work = Job.objects.exclude(pk=job_id).filter(node_id=node_id, lease_until__gt=now).count()
+    if at_work < max(1, int(settings.Q_CLUSTER["workers"]) // 2):
+        return True
+    Job.objects.filter(pk=job_id, state__in=ACTIVE).update(next_check_at=now + TRY_AGAIN)
+    return False
 
 
 @contextmanager
@@ -153,7 +172,7 @@ class _Turn:
 @contextmanager
 def _turn(*, node: Node, address: str, clock: Clock) -> Iterator[_Turn]:
     lease, _created = NonceLease.objects.get_or_create(node=node, address=address)
-    holder = str(uuid.uuid4())
+    holder = new_holder()
     give_up_at = time.monotonic() + WAIT_FOR_TURN_S
     while True:
         now = clock()

@@ -20,6 +20,7 @@ from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput, Missing, NotAllowed
 from jobs.lifecycle import ACTIVE, State
 from jobs.models import Asset, Environment, Job, JobEvent, JobInput, Node, Wallet
+from jobs.models.jobs import OUTCOMES
 from jobs.models.networks import normal_endpoint
 from jobs.ocean.compute import Environment as EnvironmentOffer
 from jobs.ocean.compute import parse_environments
@@ -180,10 +181,7 @@ def cancel(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
         Missing: no such job in this team.
     """
     job = _job(actor=actor, job_id=job_id)
-    if not actor.may_stop(launched_by_id=job.launched_by_id):
-        raise NotAllowed(
-            f"Your role in this team is {actor.role}: you may not stop this job. Ask who launched it, or an admin."
-        )
+    _require_stop(actor=actor, job=job)
     with transaction.atomic():
         new = Job.objects.record(
             job_id=job.pk,
@@ -196,6 +194,15 @@ def cancel(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
             cancel_requested_by_id=actor.user_id,
             next_check_at=now,
         )
+        if new and job.state == State.NEEDS_ATTENTION and job.attention_from:
+            # Only the worker can tell the node, and it does nothing with a job that waits for a person.
+            Job.objects.move(
+                job_id=job.pk,
+                before=State.NEEDS_ATTENTION,
+                after=State(job.attention_from),
+                now=now,
+                actor_id=actor.user_id,
+            )
         if new:
             queue.enqueue(queue.Task.ADVANCE, job.pk)
     return new
@@ -209,6 +216,7 @@ def go_on(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
     """
     require(actor, Action.LAUNCH)
     job = _job(actor=actor, job_id=job_id)
+    _require_stop(actor=actor, job=job)
     if job.state != State.NEEDS_ATTENTION or not job.attention_from:
         return False
     with transaction.atomic():
@@ -232,19 +240,21 @@ def go_on(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
 
 
 def give_up(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
-    """End a job that needed attention as failed; return whether it was waiting.
+    """End a job that needed attention; return whether it was waiting.
+
+    It has failed, unless the node had said how it ended and only its results were missing.
 
     Raises:
         NotAllowed, Missing
     """
-    require(actor, Action.LAUNCH)
     job = _job(actor=actor, job_id=job_id)
+    _require_stop(actor=actor, job=job)
     if job.state != State.NEEDS_ATTENTION:
         return False
     return Job.objects.move(
         job_id=job.pk,
         before=State.NEEDS_ATTENTION,
-        after=State.FAILED,
+        after=OUTCOMES.get(job.outcome, State.FAILED),
         now=now,
         reason=job.reason or "given_up",
         message=f"{actor.name} ended the job here. {job.message}"[:500],
@@ -257,6 +267,14 @@ def _launched(*, actor: Actor, launch_key: uuid.UUID) -> uuid.UUID | None:
     return (
         Job.objects.filter(team_id=actor.team_id, launch_key=launch_key).values_list("pk", flat=True).first()
     )
+
+
+def _require_stop(*, actor: Actor, job: Job) -> None:
+    if not actor.may_stop(launched_by_id=job.launched_by_id):
+        raise NotAllowed(
+            f"Your role in this team is {actor.role}: you may not stop or end this job. "
+            "Ask who launched it, or an admin."
+        )
 
 
 def _job(*, actor: Actor, job_id: uuid.UUID) -> Job:

@@ -22,7 +22,7 @@ IDENTIFY_EVERY = timedelta(hours=1)
 def look(*, node_id: int, clock: Clock) -> bool:
     """Ask a node what it offers and store it; return whether it answered.
 
-    An environment that the node no longer lists is kept and marked as gone: jobs point to it.
+    An environment that the node no longer lists is marked as gone, and kept as long as jobs point to it.
     """
     node = Node.objects.get(pk=node_id)
     now = clock()
@@ -92,6 +92,8 @@ def _store(
                     "gone_at": None,
                 },
             )
+        # A node that makes up new ones each time must not fill the database.
+        Environment.objects.filter(node=node, gone_at__lt=now, jobs=None).delete()
         if not offers.skipped:  # an entry that could not be read is not proven to be gone
             Environment.objects.filter(node=node, gone_at=None).exclude(
                 env_id__in=[offer.id for offer in offers]

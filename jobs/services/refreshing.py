@@ -94,7 +94,10 @@ def apply_report(*, job: Job, report: JobReport, asked_at: datetime) -> None:
         "exit_code": report.exit_code,
         "algorithm_started_at": moment(report.algo_started_at),
         "algorithm_stopped_at": moment(report.algo_stopped_at),
-        "trouble": "",
+        # Ended here, the job would never be asked for its results again.
+        "trouble": "The node says that the job has ended, but not what it left."
+        if report.ended and not report.tells_results
+        else "",
         "trouble_count": 0,
         "missing_count": 0,
         "next_check_at": asked_at + (WATCHED_EVERY if _is_watched(job, asked_at) else UNWATCHED_EVERY),
@@ -119,7 +122,7 @@ def apply_report(*, job: Job, report: JobReport, asked_at: datetime) -> None:
                 data={"status": report.status, "phase": phase_of(report.status)},
             )
     written = changed or mine.update(**fresh, **({"version": F("version") + 1} if job.trouble else {}))
-    if written and report.ended:
+    if written and report.ended and report.tells_results:
         _end(job=job, report=report, now=asked_at)
     elif written and phase_of(report.status) == "running" and _is_watched(job, asked_at):
         queue.enqueue(queue.Task.FOLLOW, job.pk)
@@ -139,7 +142,7 @@ def _end(*, job: Job, report: JobReport, now: datetime) -> None:
     first_failure = Job.objects.values_list("first_failure", flat=True).get(pk=job.pk)
     judged = verdict(report, first_failure=first_failure)
     keeps_s = job.environment.raw.get("storageExpiry")
-    finished_at = moment(report.finished_at) or now
+    finished_at = min(moment(report.finished_at) or now, now)  # no node's clock makes us ask for centuries
     with transaction.atomic():
         won = Job.objects.move(
             job_id=job.pk,
@@ -152,7 +155,7 @@ def _end(*, job: Job, report: JobReport, now: datetime) -> None:
             outcome="succeeded" if judged.state == "unknown" else judged.state,
             finished_at=finished_at,
             node_expires_at=finished_at + timedelta(seconds=min(keeps_s, KEEPS_MAX_S))
-            if isinstance(keeps_s, int)
+            if isinstance(keeps_s, int) and keeps_s >= 0
             else None,
             next_check_at=now,
             data={"exit_code": report.exit_code, "status": report.status},

@@ -21,7 +21,7 @@ from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q, QuerySet, Sum
 
 from jobs.access import Action, Actor, require
 from jobs.errors import Missing, PortalError
@@ -32,7 +32,8 @@ from jobs.ocean.compute import ComputeBackend, ResultEntry
 from jobs.ocean.errors import OceanError
 from jobs.ocean.signing import Proof, prove_result
 from jobs.services.budget import OutOfBudget, Purpose
-from jobs.services.gateway import Clock, NoTurn, open_node, signed
+from jobs.services.gateway import Clock, NoTurn, has_room, open_node, signed
+from jobs.services.holders import new_holder
 from jobs.services.unpacking import Damaged, LeftOut, unpack
 from jobs.services.vault import VaultLocked
 
@@ -44,6 +45,7 @@ TRIES_WHILE_COLLECTING = (
 )
 RETRY = timedelta(seconds=15)
 RETRY_LATE = timedelta(minutes=10)
+RETRY_STORAGE = timedelta(minutes=1)
 KEEP_TRYING = timedelta(days=7)  # where a node does not say how long it keeps results
 IN_MEMORY_MAX = 4 * 2**20
 ALGORITHM_LOG = "algorithmLog"
@@ -54,6 +56,12 @@ class TooLarge(PortalError):
     """A result is larger than the portal keeps."""
 
     code = "too_large"
+
+
+class StorageRefuses(PortalError):
+    """The portal's own storage did not take a file: full, or not writable."""
+
+    code = "storage"
 
 
 class LeaseLost(Exception):
@@ -77,8 +85,10 @@ def collect(*, job_id: uuid.UUID, clock: Clock) -> None:
     Safe to run twice, late, or never. A result that cannot be fetched keeps the reason in its row and is tried again
     until the node's expiry; it never turns a success into a failure.
     """
-    holder = str(uuid.uuid4())
+    holder = new_holder()
     now = clock()
+    if not has_room(job_id=job_id, now=now):
+        return
     if not Job.objects.claim(job_id=job_id, holder=holder, now=now, until=now + LEASE):
         return
     try:
@@ -156,27 +166,35 @@ def _collect(*, job: Job, holder: str, clock: Clock) -> None:
     missing_before = missing.count()
     alive = _renewer(job=job, holder=holder, clock=clock)
     wait_until: datetime | None = None
-    with open_node(node=job.node, purpose=Purpose.ACT, clock=clock) as backend:
-        for result in due:
-            entry = by_index.get(result.index)
-            if entry is None:
-                continue
-            alive(-1)  # several that fail slowly would outlast the lease
-            try:
-                _fetch(job=job, result=result, entry=entry, backend=backend, alive=alive, clock=clock)
-            except OutOfBudget as error:
-                wait_until = error.available_at
-                break
-            except (OceanError, NoTurn, VaultLocked, TooLarge) as error:
-                if error.code == "rate_limited":  # says nothing about the result
-                    wait_until = clock() + RETRY
+    trouble = ""
+    try:
+        with open_node(node=job.node, purpose=Purpose.ACT, clock=clock) as backend:
+            for result in due:
+                entry = by_index.get(result.index)
+                if entry is None:
+                    continue
+                alive(-1)  # several that fail slowly would outlast the lease
+                try:
+                    _fetch(job=job, result=result, entry=entry, backend=backend, alive=alive, clock=clock)
+                except OutOfBudget as error:
+                    wait_until = error.available_at
                     break
-                _failed(job=job, result=result, error=error, now=clock())
-    for archive in Result.objects.filter(job=job, kind=OUTPUT, path="", status=Result.Status.ARCHIVED):
-        if archive.unpacked_at is None:
-            _unpack(job=job, archive=archive, alive=alive, clock=clock)
+                except (OceanError, NoTurn, VaultLocked, TooLarge) as error:
+                    if error.code == "rate_limited":  # says nothing about the result
+                        wait_until = clock() + RETRY
+                        break
+                    alive(-1)  # the failure may be that somebody else is at it
+                    _failed(job=job, result=result, error=error, now=clock())
+        for archive in Result.objects.filter(job=job, kind=OUTPUT, path="", status=Result.Status.ARCHIVED):
+            if archive.unpacked_at is None:
+                _unpack(job=job, archive=archive, alive=alive, clock=clock)
+    except (
+        StorageRefuses
+    ) as error:  # says nothing about the node or the result: wait until an operator made room
+        wait_until, trouble = clock() + RETRY_STORAGE, error.message
+        _missing(job).filter(next_try_at__isnull=False).update(next_try_at=wait_until)
     if job.state == State.COLLECTING:
-        _finish(job=job, holder=holder, now=clock(), wait_until=wait_until)
+        _finish(job=job, holder=holder, now=clock(), wait_until=wait_until, trouble=trouble)
     else:
         _note_repaired(job=job, before=missing_before, now=clock())
 
@@ -190,15 +208,17 @@ def _fetch(
     alive: Callable[[int], None],
     clock: Clock,
 ) -> None:
-    limit = settings.MAX_RESULT_BYTES
-    if entry.size is not None and entry.size > limit:
+    here = Result.objects.filter(job=job, path="", status=Result.Status.ARCHIVED)
+    limit = settings.MAX_RESULT_BYTES - (here.aggregate(total=Sum("size"))["total"] or 0)
+    if limit <= 0 or (entry.size is not None and entry.size > limit):
         raise TooLarge(
-            f"{entry.name} has {entry.size} bytes; this portal keeps results of up to {limit} bytes."
+            f"{entry.name} has {entry.size} bytes; this portal keeps up to {settings.MAX_RESULT_BYTES} bytes of a job."
         )
     with ExitStack() as stack:
 
         def open_it(proof: Proof) -> Iterator[bytes]:
             # Inside the wallet's turn until the head of the answer is here; the body is read after it.
+            alive(-1)
             return stack.enter_context(
                 backend.open_result(
                     job_id=job.node_job_id, entry=entry, proof=proof, max_bytes=limit, total_s=DOWNLOAD_MAX_S
@@ -219,18 +239,24 @@ def _archive(
     """Write a stream into storage with its hash, then say so in the row: a crash in between is repaired by repeating."""
     digest = hashlib.sha256()
     size = 0
-    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_MAX) as buffer:
-        for block in blocks:
-            digest.update(block)
-            size += len(block)
-            buffer.write(block)
-            alive(size)
-        buffer.seek(0)
-        name = _storage_name(job=job, result=result)
-        if default_storage.exists(name):
-            default_storage.delete(name)
-        alive(-1)
-        stored = default_storage.save(name, _Watched(buffer, alive))
+    try:
+        with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_MAX) as buffer:
+            for block in blocks:
+                digest.update(block)
+                size += len(block)
+                buffer.write(block)
+                alive(size)
+            buffer.seek(0)
+            name = _storage_name(job=job, result=result)
+            alive(-1)  # whoever took the lease over may have stored this very file, and its row knows of it
+            if default_storage.exists(name):
+                default_storage.delete(name)
+            stored = default_storage.save(name, _Watched(buffer, alive))
+    except OSError as error:
+        raise StorageRefuses(
+            f"The portal's storage did not take {result}: {error.strerror or type(error).__name__}. "
+            "An operator has to look at its disk; then it goes on by itself."
+        ) from error
     alive(-1)
     Result.objects.filter(pk=result.pk).update(
         status=Result.Status.ARCHIVED,
@@ -291,7 +317,7 @@ def _failed(*, job: Job, result: Result, error: Any, now: datetime) -> None:
     attempts = result.attempts + 1
     expires_at = job.node_expires_at or ((job.finished_at or now) + KEEP_TRYING)
     pause = RETRY if attempts < TRIES_WHILE_COLLECTING else RETRY_LATE
-    hopeless = isinstance(error, TooLarge) or now + pause >= expires_at
+    hopeless = error.code == TooLarge.code or now + pause >= expires_at
     Result.objects.filter(pk=result.pk).update(
         status=Result.Status.FAILED,
         trouble=error.message[:500],
@@ -300,13 +326,13 @@ def _failed(*, job: Job, result: Result, error: Any, now: datetime) -> None:
     )
 
 
-def _finish(*, job: Job, holder: str, now: datetime, wait_until: datetime | None) -> None:
+def _finish(*, job: Job, holder: str, now: datetime, wait_until: datetime | None, trouble: str) -> None:
     """End the job once every result is here or was tried often enough; before that, say when to go on."""
     open_ones = _missing(job)
     unfinished = [r for r in open_ones if r.next_try_at and r.attempts < TRIES_WHILE_COLLECTING]
     if wait_until is not None or unfinished:
         at = wait_until or min(r.next_try_at for r in unfinished if r.next_try_at)
-        trouble = unfinished[0].trouble if unfinished else ""
+        trouble = trouble or (unfinished[0].trouble if unfinished else "")
         Job.objects.filter(pk=job.pk, state=State.COLLECTING, lease_holder=holder).update(
             next_check_at=at,
             trouble=trouble,

@@ -14,14 +14,15 @@ from django.db.models import F, Q
 
 from jobs import queue
 from jobs.lifecycle import ACTIVE, TERMINAL, State
-from jobs.models import Job, JobEvent, Pulse, Result
+from jobs.models import Job, JobEvent, NonceLease, Pulse, Result
 from jobs.ocean.compute import AlgorithmInput, AssetInput, ComputeBackend, Container, JobReport, StartRequest
-from jobs.ocean.errors import OceanError, Rejected
+from jobs.ocean.errors import BadAnswer, OceanError, Rejected
 from jobs.ocean.signing import prove_start_free, prove_stop
 from jobs.ocean.units import Address
 from jobs.services import nodes
 from jobs.services.budget import OutOfBudget, Purpose, check
-from jobs.services.gateway import Clock, NoTurn, heeding_limits, open_node, signed
+from jobs.services.gateway import Clock, NoTurn, has_room, heeding_limits, open_node, signed
+from jobs.services.holders import is_dead, new_holder
 from jobs.services.refreshing import apply_report
 from jobs.services.vault import VaultLocked
 
@@ -33,10 +34,10 @@ LOOKS_BEFORE_REPEAT = 2
 STARTS_MAX = 3
 STOPS_MAX = 5
 STOP_AGAIN = timedelta(seconds=20)
-UNREACHABLE_MAX = timedelta(hours=6)  # after so long without an answer to a start, a person decides
+UNANSWERED_MAX = 60  # so many starts in a row without an answer take some hours; then a person decides
 
 PULSE_LEASE = timedelta(seconds=15)
-CLAIM = timedelta(seconds=20)  # a claimed job whose task got lost is due again after this
+CLAIM = timedelta(seconds=10)  # a claimed job whose task got lost is due again after this
 BATCH = 200
 
 
@@ -45,8 +46,10 @@ def advance(*, job_id: uuid.UUID, clock: Clock) -> None:
 
     Safe to run twice, late, or never: what is due and not done is found again by the pulse.
     """
-    holder = str(uuid.uuid4())
+    holder = new_holder()
     now = clock()
+    if not has_room(job_id=job_id, now=now):
+        return
     if not Job.objects.claim(job_id=job_id, holder=holder, now=now, until=now + LEASE):
         return
     try:
@@ -57,12 +60,6 @@ def advance(*, job_id: uuid.UUID, clock: Clock) -> None:
             _start(job=job, holder=holder, clock=clock)
         elif job.state == State.RUNNING and job.cancel_requested_at is not None:
             _stop(job=job, holder=holder, clock=clock)
-        elif (
-            job.state == State.NEEDS_ATTENTION
-            and job.cancel_requested_at is not None
-            and not job.start_sent_at
-        ):
-            _cancel(job=job, holder=holder, now=now)
         elif job.state == State.COLLECTING:
             queue.enqueue(queue.Task.COLLECT, job.pk)
     finally:
@@ -94,19 +91,39 @@ def pulse(*, clock: Clock, holder: str) -> bool:
     return True
 
 
+def begin_pulse(*, now: datetime) -> str:
+    """Return the name that a new pulse holds its lease by, after what killed processes held was given back."""
+    free_leases_of_the_dead(now=now)
+    return new_holder()
+
+
 def hand_over_pulse(*, holder: str) -> None:
     """Let go of the pulse and ask for the next one, so that no gap is left between two."""
     if Pulse.objects.filter(name="pulse", holder=holder).update(holder="", lease_until=None):
         queue.enqueue(queue.Task.PULSE)
 
 
-def free_pulse() -> None:
-    """Take the pulse from whoever has it: for a worker that starts.
+def free_leases_of_the_dead(*, now: datetime) -> None:
+    """Give back what processes held that were killed on this machine, and make their jobs due at once.
 
-    One that was killed cannot let go, and a minute could pass until the next pulse is asked for. One that lives, on
-    another machine, takes it back at its next beat or ends; no claim is made twice either way.
+    For a worker that starts, and for each new pulse: without it their jobs would wait until the leases run out.
     """
-    Pulse.objects.filter(name="pulse").update(holder="", lease_until=None)
+    for job in Job.objects.exclude(lease_holder="").only("pk", "lease_holder"):
+        if is_dead(job.lease_holder):
+            freed = Job.objects.filter(pk=job.pk, lease_holder=job.lease_holder)
+            freed.update(lease_holder="", lease_until=None)
+            Job.objects.filter(pk=job.pk, state__in=ACTIVE, next_check_at__gt=now).update(next_check_at=now)
+    for job in Job.objects.exclude(follow_holder="").only("pk", "follow_holder"):
+        if is_dead(job.follow_holder):
+            Job.objects.filter(pk=job.pk, follow_holder=job.follow_holder).update(
+                follow_holder="", follow_until=None
+            )
+    for turn in NonceLease.objects.exclude(holder=""):
+        if is_dead(turn.holder):
+            NonceLease.objects.filter(pk=turn.pk, holder=turn.holder).update(holder="", leased_until=None)
+    for beat in Pulse.objects.exclude(holder=""):
+        if is_dead(beat.holder):
+            Pulse.objects.filter(pk=beat.pk, holder=beat.holder).update(holder="", lease_until=None)
 
 
 def report_crash(*, job_id: uuid.UUID, error: Exception, now: datetime) -> None:
@@ -191,6 +208,12 @@ def _start(*, job: Job, holder: str, clock: Clock) -> None:
             ):
                 return
             report = _send_start(job=job, holder=holder, backend=backend, clock=clock)
+        if report is not None and not _is_this_job(job=job, report=report):
+            raise BadAnswer(
+                "The node answered with another job than the one it was asked to start.",
+                code="another_job",
+                maybe_happened=True,
+            )
         if report is not None:
             _accepted(
                 job=job, report=report, holder=holder, now=clock(), message="The node accepted the job."
@@ -213,7 +236,7 @@ def _may_repeat(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
         # The look failed, which says nothing about the start: it still may have happened.
         _later(job=job, holder=holder, at=now + LOOK_AGAIN, trouble=error.message)
         return False
-    found = next((r for r in reports if r.tag == str(job.tag)), None)
+    found = next((r for r in reports if _is_this_job(job=job, report=r)), None)
     if found is not None:
         _accepted(
             job=job,
@@ -253,6 +276,14 @@ def _may_repeat(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
         )
         return False
     return True
+
+
+def _is_this_job(*, job: Job, report: JobReport) -> bool:
+    """Say whether a job that the node shows is the one: its wallet's, with its tag, and no other one of ours."""
+    if report.owner != Address(job.wallet.address) or report.tag != str(job.tag):
+        return False
+    same = Job.objects.filter(node_id=job.node_id, node_job_id=report.long_id)
+    return not same.exclude(pk=job.pk).exists()
 
 
 def _send_start(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock) -> JobReport | None:
@@ -346,7 +377,7 @@ def _start_failed(*, job: Job, holder: str, error: OceanError, now: datetime) ->
             ended_at=now,
         )
         return
-    if now - job.requested_at > UNREACHABLE_MAX:
+    if job.trouble_count >= UNANSWERED_MAX:
         Job.objects.move(
             job_id=job.pk,
             before=State.STARTING,

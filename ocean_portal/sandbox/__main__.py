@@ -27,6 +27,13 @@ def read_options(argv: list[str]) -> tuple[Options, bool]:
     )
     parser.add_argument("--settle", type=float, default=3600.0, help="seconds from status 71 to 70")
     parser.add_argument("--storage-expiry", type=int, default=604800, help="seconds that results are kept")
+    parser.add_argument(
+        "--allow-files-from",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="fetch inputs from this host too; without it from this machine only; may be repeated",
+    )
     parser.add_argument("--no-chain", action="store_true", help="the node only, with made-up DIDs")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     given = parser.parse_args(argv)
@@ -39,6 +46,7 @@ def read_options(argv: list[str]) -> tuple[Options, bool]:
         rate_limit=given.rate_limit,
         settle_s=given.settle,
         storage_expiry_s=given.storage_expiry,
+        allow_files_from=tuple(given.allow_files_from),
     )
     return options, not given.quiet
 

@@ -78,7 +78,7 @@ class Environment:
                 "maxJobDuration": FREE_MAX_DURATION_S,
                 "maxJobs": 2,
                 "resources": free,
-                "allowImageBuild": False,
+                "allowImageBuild": True,
             },
             "runningfreeJobs": len(jobs),
         }

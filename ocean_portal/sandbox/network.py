@@ -15,6 +15,7 @@ from ocean_portal.sandbox.chain import Chain
 from ocean_portal.sandbox.demo.assets import ASSETS, Asset, offline_ddo
 from ocean_portal.sandbox.engine import Engine, Pace
 from ocean_portal.sandbox.environment import CHAIN_ID, Environment, stable_id
+from ocean_portal.sandbox.files import Files
 from ocean_portal.sandbox.node import Node
 from ocean_portal.sandbox.publish import publish_asset
 from ocean_portal.sandbox.sealing import Seal
@@ -39,7 +40,10 @@ class StateTaken(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: ports (0: the last one again, or any), pace in seconds, requests per minute and client."""
+    """How to run: ports (0: the last one again, or any), pace in seconds, requests per minute and client.
+
+    allow_files_from: hosts that files may be fetched from, besides the loopback.
+    """
 
     state: Path
     node_port: int = 8001
@@ -49,6 +53,7 @@ class Options:
     rate_limit: int = 30
     settle_s: float = 3600.0
     storage_expiry_s: int = 604800
+    allow_files_from: tuple[str, ...] = ()
 
 
 class Network:
@@ -77,7 +82,7 @@ class Network:
             folder=options.state,
             environment=self._environment(),
             pace=Pace(step_s=options.step_s, settle_s=options.settle_s),
-            open_asset=self._open_asset,
+            files=Files(open_asset=self._open_asset, allowed_hosts=options.allow_files_from),
         )
         self.server = self._bind_node()
         self.node_url = f"http://{HOST}:{self.server.port}"
@@ -206,6 +211,7 @@ class Network:
             "chain_id": CHAIN_ID,
             "rpc_url": f"http://{HOST}:{self._rpc.port}" if self._rpc is not None else None,
             "node_url": self.node_url,
+            "rate_limit": self._options.rate_limit,
             "environment": self.engine.environment.id,
             "contracts": self._addresses,
             "assets": assets,

@@ -1,18 +1,31 @@
 """What an Ocean Node 3.2.0 answers: the routes, each as recorded. No sockets here; see server.py."""
 
 import contextlib
+import hashlib
 import json
+import os
+import platform
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from eth_utils.address import is_address
 
-from ocean_portal.sandbox.engine import STATUS_TEXTS, Busy, Engine
+from ocean_portal.sandbox import aquarius
+from ocean_portal.sandbox.answers import (
+    PLAIN,
+    SERVER_ERROR,
+    Answer,
+    Request,
+    as_json,
+    error_page,
+    piped,
+    spelt,
+    text,
+)
+from ocean_portal.sandbox.engine import RUNNING, Busy, Engine
 from ocean_portal.sandbox.environment import (
     CHAIN_ID,
     FREE_MAX_DURATION_S,
@@ -20,7 +33,8 @@ from ocean_portal.sandbox.environment import (
     RefusedResources,
     fill_resources,
 )
-from ocean_portal.sandbox.provisioning import image_exists
+from ocean_portal.sandbox.images import image_exists
+from ocean_portal.sandbox.reports import listed_report, start_report, status_report
 from ocean_portal.sandbox.signatures import Gate, Unauthorized
 from ocean_portal.sandbox.store import Job, Store
 
@@ -28,8 +42,13 @@ from ocean_portal.sandbox.store import Job, Store
 NODE_ID = "16Uiu2HAkxp9nAsXsCthNWPkkpm4yG1eW7L4ENpVyzDZM8HE1yr12"
 NODE_PUBLIC_KEY = bytes.fromhex("023255458e24278e31d5940f304b16300fdff3f6efd3e2a030b5818310ac67af45")
 ENDPOINTS = {
+    "directCommand": ["POST", "/directCommand"],
+    "fileInfo": ["POST", "/api/services/fileInfo"],
     "nonce": ["GET", "/api/services/nonce"],
     "getDDO": ["GET", "/api/aquarius/assets/ddo/:did/:force?"],
+    "getDDOMetadata": ["GET", "/api/aquarius/assets/metadata/:did/:force?"],
+    "ddoMetadataQuery": ["POST", "/api/aquarius/assets/metadata/query"],
+    "getDDOState": ["GET", "/api/aquarius/state/ddo"],
     "computeEnvironments": ["GET", "/api/services/computeEnvironments"],
     "freeCompute": ["POST", "/api/services/freeCompute"],
     "computeStop": ["PUT", "/api/services/compute"],
@@ -39,66 +58,9 @@ ENDPOINTS = {
     "generateAuthToken": ["POST", "/api/services/auth/token"],
     "invalidateAuthToken": ["POST", "/api/services/auth/token/invalidate"],
 }
+VERSION = "3.2.0"
 METADATA_CHARACTERS = 1024
-# A start is answered with fewer keys than a status, and in another order. Source: recording 10, exchange 2.
-START_KEYS = (
-    *("owner", "jobId", "jobIdHash", "dateCreated", "dateFinished", "status", "statusText", "results"),
-    *("maxJobDuration", "environment", "stopRequested", "resources", "isFree", "algoStartTimestamp"),
-    *("algoStopTimestamp", "payment", "metadata", "additionalViewers", "terminationDetails", "algoDuration"),
-    *("queueMaxWaitTime", "buildStartTimestamp", "buildStopTimestamp"),
-)
 CHUNK_BYTES = 64 * 1024
-TEXT = "text/html; charset=utf-8"
-JSON = "application/json; charset=utf-8"
-LOG = "text/plain; charset=utf-8"
-
-
-@dataclass(frozen=True)
-class Request:
-    """One call: the query's and the headers' names are as sent, headers in lower case."""
-
-    method: str
-    path: str
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def token(self) -> str | None:
-        """The login token, bare; "Bearer " makes it an unknown one. Source: recording 15, exchange 11."""
-        return self.headers.get("authorization")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One answer; chunks, when given, are sent as they come and body is not."""
-
-    status: int
-    content_type: str | None
-    body: bytes = b""
-    chunks: Iterator[bytes] | None = None
-
-
-def text(status: int, message: str) -> Answer:
-    """Answer with plain text, labelled HTML as Express does."""
-    return Answer(status, TEXT, message.encode())
-
-
-def as_json(status: int, value: object) -> Answer:
-    """Answer with JSON in JavaScript's compact spelling."""
-    return Answer(status, JSON, json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
-
-
-def error_page(status: int, message: str) -> Answer:
-    """Answer with the page that Express makes of an error."""
-    page = (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Error</title>\n</head>\n'
-        f"<body>\n<pre>{message}</pre>\n</body>\n</html>\n"
-    )
-    return Answer(status, TEXT, page.encode())
-
-
-SERVER_ERROR = text(500, "Internal Server Error")
 
 
 class Node:
@@ -110,6 +72,8 @@ class Node:
         self._now = now
         secret = store.fact(name="token_secret") or secrets.token_hex(32)
         store.remember(name="token_secret", value=secret)
+        self._index = aquarius.Index(store=store)
+        self._opened_at = time.monotonic()
         self._gate = Gate(store=store, secret=bytes.fromhex(secret), now=now)
         self._routes: dict[tuple[str, str], Callable[[Request], Answer]] = {
             ("GET", "/"): self._root,
@@ -123,6 +87,15 @@ class Node:
             ("GET", "/api/services/computeStreamableLogs"): self._logs,
             ("POST", "/api/services/auth/token"): self._create_token,
             ("POST", "/api/services/auth/token/invalidate"): self._invalidate_token,
+            ("POST", "/api/services/fileInfo"): self._file_info,
+            ("POST", "/directCommand"): self._direct,
+        }
+        self._commands: dict[str, Callable[[Request], Answer]] = {
+            "getComputeEnvironments": self._environments,
+            "getComputeStatus": self._status,
+            "jobs": self._jobs,
+            "nonce": lambda request: text(200, str(store.nonce(address=request.query.get("address", "")))),
+            "status": self._node_status,
         }
 
     def answer(self, *, request: Request) -> Answer:
@@ -130,9 +103,8 @@ class Node:
         route = self._routes.get((request.method, request.path.rstrip("/") or "/"))
         if route is not None:
             return route(request)
-        prefix = "/api/aquarius/assets/ddo/"
-        if request.method == "GET" and request.path.startswith(prefix):
-            return self._ddo(did=request.path.removeprefix(prefix).partition("/")[0])
+        if request.path.startswith(aquarius.PREFIX) and (found := self._index.answer(request=request)):
+            return found
         shown = request.path.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         return error_page(404, f"Cannot {request.method} {shown}")
 
@@ -162,12 +134,6 @@ class Node:
         chain = request.query.get("chainId")
         return as_json(200, [document] if chain is None or chain in document["fees"] else [])
 
-    def _ddo(self, *, did: str) -> Answer:
-        if not did.startswith("did:"):
-            return text(400, 'Missing or invalid required parameter: "did"')
-        ddo = self._store.ddo(did=did)
-        return as_json(200, ddo) if ddo else text(404, "DDO not found")
-
     def _status(self, request: Request) -> Answer:
         """List jobs; an id without its engine is ignored as a filter. Source: recording 16."""
         job_id, owner = request.query.get("jobId"), request.query.get("consumerAddress")
@@ -183,6 +149,88 @@ class Node:
             return as_json(200, [])
         jobs = self._store.jobs(job_id=job_id, owner=owner or None)
         return as_json(200, [self._report(job) | {"results": self._engine.results(job=job)} for job in jobs])
+
+    def _report(self, job: Job) -> dict[str, Any]:
+        return status_report(job, environment=self._engine.environment)
+
+    def _file_info(self, request: Request) -> Answer:
+        """Fetch and describe the files of a service, or the one at an address. Source: recordings 11 and 30."""
+        body = request.body
+        if not (body.get("did") or body.get("type")):
+            return text(400, "Invalid request parameters")
+        by_did = body.get("did") and body.get("serviceId")
+        asset = (
+            {"documentId": body["did"], "serviceId": body["serviceId"]} if by_did else {"fileObject": body}
+        )
+        files = self._engine.files
+        try:
+            described = [files.describe(file=file) for file in files.of(asset=asset)]
+        except (OSError, KeyError, ValueError) as error:
+            return text(500, str(error))
+        return piped(spelt(described))
+
+    def _direct(self, request: Request) -> Answer:
+        """Answer a command as its own route does, but in a stream without a label. Source: recording 16."""
+        name = request.body.get("command")
+        command = self._commands.get(name) if isinstance(name, str) else None
+        if command is None:
+            return text(400, f'Invalid or unrecognized command: "{name}"')
+        fields = {
+            key: str(value) for key, value in request.body.items() if not isinstance(value, list | dict)
+        }
+        answer = command(Request("GET", request.path, query=fields, body=request.body))
+        if answer.status != 200 or answer.chunks is not None:
+            return answer
+        return piped(answer.body.decode(), content_type=PLAIN if name == "nonce" else None)
+
+    def _jobs(self, request: Request) -> Answer:
+        """List jobs of many owners. Source: recording 16, exchange 21; ocean-node v3.2.0, sqliteCompute.ts, getJobs."""
+        since, owners = request.body.get("fromTimestamp"), _list(request.body.get("consumerAddrs"))
+        running, environments = request.body.get("runningJobs"), _list(request.body.get("environments"))
+        if since and not isinstance(since, str):
+            return text(400, 'Parameter : "fromTimestamp" is not a valid string')
+        if environments and self._engine.environment.id not in environments:
+            return as_json(200, [])
+        listed = [
+            listed_report(job, environment=self._engine.environment)
+            for job in reversed(self._store.jobs())
+            if (not owners or job["owner"] in owners) and (not running or job["status"] == RUNNING)
+        ]
+        # Without runningJobs the time is that of the end, so that jobs which have none are left out.
+        key = "dateCreated" if running else "dateFinished"
+        return as_json(200, [job for job in listed if not since or (job[key] or "") >= since])
+
+    def _node_status(self, _: Request) -> Answer:
+        """Describe the node. Source: recording 16, exchange 23."""
+        page, memory = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
+        status = {
+            "id": NODE_ID,
+            "publicKey": NODE_PUBLIC_KEY.hex(),
+            "friendlyName": "cat-carpet-papa-queen",
+            "address": PROVIDER_ADDRESS,
+            "version": VERSION,
+            "http": True,
+            "p2p": False,
+            "provider": [{"chainId": str(CHAIN_ID), "network": "development"}],
+            "indexer": [],
+            "escrowAddress": {},
+            "supportedStorage": {"url": True, "arwave": False, "ipfs": False},
+            "platform": {
+                "cpus": os.cpu_count(),
+                "freemem": page * os.sysconf("SC_AVPHYS_PAGES"),
+                "totalmem": page * memory,
+                "loadavg": list(os.getloadavg()),
+                "arch": "x64" if platform.machine() == "x86_64" else platform.machine(),
+                "machine": platform.machine(),
+                "platform": platform.system().lower(),
+                "osType": platform.system(),
+                "node": f"python {platform.python_version()}",
+            },
+            "codeHash": hashlib.sha256(VERSION.encode()).hexdigest(),
+            "allowedAdmins": {"addresses": [], "accessLists": None},
+            "uptime": time.monotonic() - self._opened_at,
+        }
+        return piped(json.dumps(status, indent=4))
 
     # calls with a login
 
@@ -202,7 +250,7 @@ class Node:
             return as_json(400, str(refusal))
         except ValueError as refusal:
             return as_json(500, str(refusal))
-        return as_json(200, [self._start_report(job)])
+        return as_json(200, [start_report(job, environment=self._engine.environment)])
 
     def _spec(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Check a start in the node's order and return what the engine needs.
@@ -222,18 +270,16 @@ class Node:
                 raise ValueError(f"DDO {did} not found")
         resources = fill_resources(wanted=body.get("resources"))
         metadata = body.get("metadata")
-        if (
-            metadata
-            and len(json.dumps(metadata, separators=(",", ":"), ensure_ascii=False)) > METADATA_CHARACTERS
-        ):
+        # Counted as JavaScript does, in units of UTF-16.
+        if metadata and len(spelt(metadata).encode("utf-16-le", "surrogatepass")) > 2 * METADATA_CHARACTERS:
             raise ValueError("Metadata size is too large")
         meta = algorithm.get("meta")
         container = meta.get("container") if isinstance(meta, dict) else None
-        if not isinstance(container, dict) or not container.get("image"):
-            shown = json.dumps(algorithm, separators=(",", ":"), ensure_ascii=False)
-            raise ValueError(f"Unable to extract docker image null from algoritm: {shown}")
-        image, tag = str(container["image"]), str(container.get("tag"))
-        if not image_exists(image=image, tag=tag):
+        builds = isinstance(container, dict) and isinstance(container.get("dockerfile"), str)
+        if not isinstance(container, dict) or not (container.get("image") or builds):
+            raise ValueError(f"Unable to extract docker image null from algoritm: {spelt(algorithm)}")
+        image, tag = str(container.get("image")), str(container.get("tag"))
+        if not builds and not image_exists(image=image, tag=tag):
             raise ValueError(
                 f"Cannot find image {image}:{tag} for x86_64."
                 " Maybe it does not exist or it's build for other arhitectures."
@@ -289,7 +335,7 @@ class Node:
         if found is None:
             return Answer(200, None)
         path, kind = found
-        content_type = "application/octet-stream" if kind == "output" else LOG
+        content_type = "application/octet-stream" if kind == "output" else PLAIN
         if path.stat().st_size == 0:
             return Answer(200, content_type)
         return Answer(200, content_type, chunks=_read(path))
@@ -370,50 +416,6 @@ class Node:
         self._store.revoke_token(token=str(token))
         return as_json(200, {"success": True})
 
-    # how a job looks
-
-    def _start_report(self, job: Job) -> dict[str, Any]:
-        long_id = f"{self._engine.environment.engine_id}-{job['id']}"
-        report = self._report(job) | {"jobId": long_id, "results": []}
-        return {name: report[name] for name in START_KEYS}
-
-    def _report(self, job: Job) -> dict[str, Any]:
-        """Describe a job as status answers do, without its results. Source: recording 10, exchange 8."""
-        spec, ended = job["spec"], job["finished_at"] is not None
-        oom = job["oom_killed"]
-        return {
-            "owner": job["owner"],
-            "did": None,
-            "jobId": job["id"],
-            "dateCreated": _moment(job["created_at"]),
-            "dateFinished": _moment(job["finished_at"]) if ended else None,
-            "status": job["status"],
-            "statusText": STATUS_TEXTS[job["status"]],
-            "results": None,
-            "inputDID": None,
-            "algoDID": None,
-            "agreementId": None,
-            "environment": self._engine.environment.id,
-            "stopRequested": bool(job["stop_requested"]),
-            "resources": [{"id": name, "amount": amount} for name, amount in spec["resources"].items()],
-            "isFree": True,
-            "algoStartTimestamp": _moment(job["algo_started_at"]),
-            "algoStopTimestamp": _moment(job["algo_stopped_at"]),
-            "metadata": spec["metadata"],
-            "additionalViewers": spec["viewers"],
-            "terminationDetails": {
-                "exitCode": job["exit_code"] if ended else None,
-                "OOMKilled": bool(oom) if ended and oom is not None else None,
-            },
-            "payment": None,
-            "algoDuration": 0,
-            "queueMaxWaitTime": spec["queue_max_wait"],
-            "jobIdHash": "0x" + sha256(job["id"].encode()).hexdigest(),
-            "buildStartTimestamp": "0",
-            "buildStopTimestamp": "0",
-            "maxJobDuration": spec["max_job_duration"],
-        }
-
 
 def whole_frames(log: bytes) -> tuple[list[bytes], bytes]:
     """Return the docker frames that are complete, and the beginning of the next one."""
@@ -441,11 +443,6 @@ def _list(value: object) -> list[object]:
 
 def _number(value: object) -> int:
     return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0
-
-
-def _moment(seconds: float | None) -> str:
-    """Spell seconds since the epoch as JavaScript does; "0" for what has not happened."""
-    return f"{seconds:.3f}".rstrip("0").rstrip(".") if seconds else "0"
 
 
 def _read(path: Path) -> Iterator[bytes]:

@@ -6,27 +6,12 @@ import re
 import shutil
 import stat
 import tarfile
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-FETCH_TIMEOUT_S = 20
-FETCH_BYTES = 200 * 1024 * 1024
+from ocean_portal.sandbox.files import Files, file_name
+
 FOLDERS = ("inputs", "ddos", "outputs", "transformations", "logs")
-
-# Images that this "registry" knows, with their tags. All of them are this machine's Python here.
-IMAGES = {
-    "python": re.compile(r"3(\.\d+)?(-slim|-alpine)?|latest"),
-    "oceanprotocol/algo_dockers": re.compile(r"python-.+"),
-    "oceanprotocol/c2d_examples": re.compile(r"py-.+"),
-    "localhost:5000/c2d-python": re.compile(r"3\.11"),
-}
-
-# Gives the files of a published service by DID and service id; raises ValueError when there is none.
-OpenAsset = Callable[[str, str], list[dict[str, Any]]]
 
 
 class ProvisioningFailed(Exception):
@@ -37,27 +22,12 @@ class ProvisioningFailed(Exception):
         self.status = status
 
 
-def image_exists(*, image: str, tag: str) -> bool:
-    """Tell whether the sandbox plays this image."""
-    pattern = IMAGES.get(image)
-    return bool(pattern and pattern.fullmatch(tag))
-
-
 def runs_python(*, entrypoint: str) -> bool:
     """Tell whether the entry point is a Python interpreter called on $ALGO."""
     return re.fullmatch(r"python(3(\.\d+)?)?( -u)? \$ALGO", entrypoint.strip()) is not None
 
 
-def pull_image(*, logs: Path, image: str, tag: str, digest: str) -> None:
-    """Write image.log in the words of a pull. Source: recording 10, exchange 9."""
-    name = image.rpartition("/")[2] if "/" in image else f"library/{image}"
-    (logs / "image.log").write_text(
-        f"{tag} : Pulling from {name}\nDigest: sha256:{digest}\n"
-        f"Status: Image is up to date for {image}:{tag}\nSuccessfully pulled image: {image}:{tag}\n"
-    )
-
-
-def provide(*, folder: Path, shown_as: str, spec: dict[str, Any], open_asset: OpenAsset) -> None:
+def provide(*, folder: Path, shown_as: str, spec: dict[str, Any], files: Files) -> None:
     """Fill data/ with the custom data, the algorithm and the inputs, writing configuration.log.
 
     shown_as: how logs call the job's folder. Raises ProvisioningFailed with 31 or 32.
@@ -71,9 +41,7 @@ def provide(*, folder: Path, shown_as: str, spec: dict[str, Any], open_asset: Op
     custom = json.dumps(algorithm.get("algocustomdata") or {}, separators=(",", ":"), ensure_ascii=False)
     (data / "inputs" / "algoCustomData.json").write_text(custom)
     try:
-        _provide_algorithm(
-            data=data, shown_as=shown_as, algorithm=algorithm, lines=lines, open_asset=open_asset
-        )
+        _provide_algorithm(data=data, shown_as=shown_as, algorithm=algorithm, lines=lines, files=files)
         for number, dataset in enumerate(spec["datasets"]):
             _provide_dataset(
                 data=data,
@@ -81,7 +49,7 @@ def provide(*, folder: Path, shown_as: str, spec: dict[str, Any], open_asset: Op
                 number=number,
                 dataset=dataset,
                 lines=lines,
-                open_asset=open_asset,
+                files=files,
             )
         lines.append("All good with data provisioning, will start uploading it...")
     finally:
@@ -91,7 +59,7 @@ def provide(*, folder: Path, shown_as: str, spec: dict[str, Any], open_asset: Op
 
 
 def _provide_algorithm(
-    *, data: Path, shown_as: str, algorithm: dict[str, Any], lines: list[str], open_asset: OpenAsset
+    *, data: Path, shown_as: str, algorithm: dict[str, Any], lines: list[str], files: Files
 ) -> None:
     target = data / "transformations" / "algorithm"
     code = (algorithm.get("meta") or {}).get("rawcode")
@@ -100,11 +68,9 @@ def _provide_algorithm(
         target.write_text(str(code))
         return
     try:
-        target.write_bytes(_fetch(_files(asset=algorithm, open_asset=open_asset)[0]))
+        target.write_bytes(files.fetch(file=files.of(asset=algorithm)[0]).content)
     except (OSError, KeyError, ValueError) as error:
-        lines.append(
-            f"Unable to write algorithm to path: {shown_as}/data/transformations/algorithm: {_reason(error)}"
-        )
+        lines.append(f"Unable to write algorithm to path: {shown_as}/data/transformations/algorithm: {error}")
         raise ProvisioningFailed(32) from error
 
 
@@ -115,7 +81,7 @@ def _provide_dataset(
     number: int,
     dataset: dict[str, Any],
     lines: list[str],
-    open_asset: OpenAsset,
+    files: Files,
 ) -> None:
     lines.append(f"Downloading asset {number} to /data/inputs/")
     path = f"{shown_as}/data/inputs/"
@@ -124,55 +90,14 @@ def _provide_dataset(
             f"Using {dataset.get('documentId')} and serviceId {dataset.get('serviceId')} for this asset."
         )
     try:
-        for file in _files(asset=dataset, open_asset=open_asset):
+        for file in files.of(asset=dataset):
             name = file_name(file=file, number=number)
             path = f"{shown_as}/data/inputs/{name}"
             lines.append(f"Downloading asset to {path}")
-            (data / "inputs" / name).write_bytes(_fetch(file))
+            (data / "inputs" / name).write_bytes(files.fetch(file=file).content)
     except (OSError, KeyError, ValueError) as error:
-        lines.append(f"Unable to write input data to path: {path}: {_reason(error)}")
+        lines.append(f"Unable to write input data to path: {path}: {error}")
         raise ProvisioningFailed(31) from error
-
-
-def _files(*, asset: dict[str, Any], open_asset: OpenAsset) -> list[dict[str, Any]]:
-    """Return the files of a published asset, or the one that the request itself names."""
-    file = asset.get("fileObject")
-    if not file:
-        return open_asset(asset["documentId"], asset.get("serviceId", ""))
-    if not isinstance(file, dict):
-        raise ValueError("Unsupported file object")
-    return [
-        {key: value for key, value in file.items() if key != "local"}
-    ]  # a stranger names no file of this machine
-
-
-def file_name(*, file: dict[str, Any], number: int) -> str:
-    """Return the name under which an input appears: the last part of its address, without any folder."""
-    place = str(file.get("local") or urllib.parse.urlsplit(str(file.get("url", ""))).path)
-    name = Path(urllib.parse.unquote(place)).name.replace("\0", "")
-    return name if name not in ("", ".", "..") else f"file{number}"
-
-
-def _fetch(file: dict[str, Any]) -> bytes:
-    """Return the bytes of a file object; "local" is a path of the sandbox's own files."""
-    if "local" in file:
-        return Path(file["local"]).read_bytes()
-    url = str(file.get("url", ""))
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise ValueError(f"Unsupported file object: {file.get('type')}")
-    headers = {str(name): str(value) for name, value in (file.get("headers") or {}).items()}
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the scheme is checked above
-    with urllib.request.urlopen(request, timeout=FETCH_TIMEOUT_S) as answer:  # noqa: S310 - as above
-        content: bytes = answer.read(FETCH_BYTES + 1)
-    if len(content) > FETCH_BYTES:
-        raise ValueError("the file is larger than the sandbox takes")
-    return content
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"Request failed with status code {error.code}"
-    return str(error.reason if isinstance(error, urllib.error.URLError) else error)
 
 
 def pack_outputs(*, folder: Path) -> None:

@@ -13,7 +13,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from ocean_portal.sandbox.node import Answer, Node, Request, error_page, text
+from ocean_portal.sandbox.answers import Answer, Request, error_page, text
+from ocean_portal.sandbox.node import Node
 from ocean_portal.sandbox.store import Store
 
 BODY_BYTES = 100 * 1024  # Source: recording 17, exchange 29

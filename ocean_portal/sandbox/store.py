@@ -21,7 +21,9 @@ CREATE TABLE IF NOT EXISTS jobs (
     algo_started_at REAL,
     algo_stopped_at REAL,
     exit_code INTEGER,
-    oom_killed INTEGER
+    oom_killed INTEGER,
+    build_started_at REAL,
+    build_stopped_at REAL
 );
 CREATE INDEX IF NOT EXISTS jobs_by_owner ON jobs (owner, created_at);
 CREATE TABLE IF NOT EXISTS runs (job_id TEXT NOT NULL, started_at REAL NOT NULL, UNIQUE (job_id, started_at));
@@ -44,6 +46,8 @@ JOB_COLUMNS = frozenset(
         "algo_stopped_at",
         "exit_code",
         "oom_killed",
+        "build_started_at",
+        "build_stopped_at",
     }
 )
 
@@ -58,12 +62,20 @@ class Store:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(SCHEMA)
+        self._add_columns("jobs", "build_started_at REAL", "build_stopped_at REAL")
         self._db.execute("DELETE FROM requests WHERE at < ?", (time.time() - KEEP_REQUESTS_S,))
 
     def close(self) -> None:
         """Close the file; later calls raise sqlite3.ProgrammingError."""
         with self._lock:
             self._db.close()
+
+    def _add_columns(self, table: str, *columns: str) -> None:
+        """Bring a file of an earlier version up to date."""
+        known = {row["name"] for row in self._run(f"PRAGMA table_info({table})")}
+        for column in columns:
+            if column.partition(" ")[0] not in known:
+                self._run(f"ALTER TABLE {table} ADD COLUMN {column}")
 
     def _run(self, sql: str, *values: object) -> list[sqlite3.Row]:
         with self._lock:

@@ -1,9 +1,12 @@
+import itertools
+
 import pytest
 
 from jobs.ocean.compute import (
     FAILURES,
     PHASES,
     JobReport,
+    Verdict,
     failure_number,
     parse_jobs,
     phase_of,
@@ -13,7 +16,40 @@ from jobs.ocean.compute import (
 from jobs.ocean.errors import BadAnswer
 from tests.ocean.wire import account, recording
 
-ALL_NUMBERS = [1, 2, 10, 11, 12, 13, 14, 20, 21, 22, 30, 31, 32, 33, 40, 41, 42, 60, 61, 62, 70, 71]
+# Every number that ocean-node v3.2.0 has a name for (C2D.ts, C2DStatusNumber).
+ALL_NUMBERS = [0, 1, 2, 10, 11, 12, 13, 14, 20, 21, 22, 30, 31, 32, 33, 40, 41, 42, 50, 60, 61, 62, 70, 71]
+REASONS = {
+    2: "queue_expired",
+    11: "image_pull",
+    13: "image_build",
+    14: "image_pull",
+    21: "volumes",
+    22: "container",
+    31: "data_provisioning",
+    32: "algorithm_provisioning",
+    33: "upload",
+    41: "algorithm",
+    42: "disk_quota",
+    61: "publish",
+    62: "publish",
+}
+# Exit code, out of memory, stop asked for: how a job stands that ended so, whatever number it has that is no failure.
+EXITS = [
+    ((0, False, False), ("succeeded", "")),
+    ((0, None, False), ("succeeded", "")),
+    ((None, None, False), ("unknown", "exit_unknown")),
+    ((None, False, False), ("unknown", "exit_unknown")),
+    ((1, False, False), ("failed", "exit_code")),
+    ((-1, False, False), ("failed", "exit_code")),
+    ((255, False, False), ("failed", "exit_code")),
+    ((137, False, False), ("failed", "exit_code")),
+    ((143, False, False), ("failed", "exit_code")),
+    ((137, True, False), ("failed", "oom")),
+    ((0, True, False), ("failed", "oom")),
+    ((None, None, True), ("cancelled", "stopped")),
+    ((0, False, True), ("cancelled", "stopped")),
+    ((137, False, True), ("cancelled", "stopped")),
+]
 
 
 def report(**changes) -> JobReport:
@@ -52,34 +88,8 @@ class TestVerdict:
         assert judged.state == "failed"
         assert judged.reason == FAILURES[number][0]
 
-    @pytest.mark.parametrize(
-        ("number", "reason"),
-        [
-            (2, "queue_expired"),
-            (11, "image_pull"),
-            (13, "image_build"),
-            (14, "image_pull"),
-            (21, "volumes"),
-            (22, "container"),
-            (31, "data_provisioning"),
-            (32, "algorithm_provisioning"),
-            (33, "upload"),
-            (41, "algorithm"),
-            (42, "disk_quota"),
-            (61, "publish"),
-            (62, "publish"),
-        ],
-    )
-    def test_names_the_reason_of_every_failure_number(self, number, reason):
-        judged = verdict(report(status=number))
-
-        assert (judged.state, judged.reason) == ("failed", reason)
-
     def test_knows_a_reason_for_every_failure_number_and_for_no_other(self):
-        assert set(FAILURES) == {2, 11, 13, 14, 21, 22, 31, 32, 33, 41, 42, 61, 62}
-        assert [failure_number(report(status=number)) is not None for number in ALL_NUMBERS] == [
-            number in FAILURES for number in ALL_NUMBERS
-        ]
+        assert {number: reason for number, (reason, _) in FAILURES.items()} == REASONS
 
     @pytest.mark.parametrize(
         ("ended", "state", "reason"),
@@ -132,6 +142,71 @@ class TestVerdict:
         judged = verdict(ended)
 
         assert (judged.state, judged.reason) == (state, reason)
+
+
+def left(number: int, exit_: tuple, *, ended: bool = True) -> JobReport:
+    """A report with this number; the exit is told at the end alone."""
+    code, oom, stop = exit_
+    return report(
+        status=number,
+        dateFinished="1795330535.13" if ended else None,
+        terminationDetails={"exitCode": code, "OOMKilled": oom} if ended else None,
+        stopRequested=stop,
+    )
+
+
+def followed(*reports: JobReport) -> Verdict:
+    """Judge the last report as a caller does that keeps the first failure number it sees."""
+    seen = [number for one in reports if (number := failure_number(one)) is not None]
+    return verdict(reports[-1], first_failure=seen[0] if seen else None)
+
+
+def standing(judged: Verdict) -> tuple[str, str]:
+    return judged.state, judged.reason
+
+
+class TestEveryNumber:
+    """0 to 99, by every exit: seen early, late, and after the node was restarted and settled the job."""
+
+    @pytest.mark.parametrize("number", range(100))
+    def test_is_judged_the_same_whenever_it_was_seen(self, number):
+        for exit_, by_exit in EXITS:
+            early, late, settled = left(number, exit_, ended=False), left(number, exit_), left(70, exit_)
+            expected = ("failed", REASONS[number]) if number in REASONS else by_exit
+
+            assert standing(followed(early)) == ("running", "")
+            assert standing(followed(late)) == expected, exit_
+            assert standing(followed(early, late)) == expected, exit_
+            assert standing(followed(early, settled)) == expected, exit_
+            assert standing(followed(late, settled)) == expected, exit_
+            assert standing(followed(early, early, late, left(71, exit_), settled)) == expected, exit_
+
+    @pytest.mark.parametrize(("exit_", "by_exit"), EXITS)
+    def test_that_was_never_seen_leaves_the_exit_to_judge_by(self, exit_, by_exit):
+        unseen = left(40, exit_, ended=False)
+
+        assert standing(followed(unseen, left(70, exit_))) == by_exit
+
+    @pytest.mark.parametrize("first", sorted(REASONS))
+    def test_of_a_failure_counts_when_it_is_the_first(self, first):
+        exit_ = (None, None, False)
+
+        for second in REASONS:
+            judged = followed(left(first, exit_, ended=False), left(second, exit_), left(70, exit_))
+            assert standing(judged) == ("failed", REASONS[first])
+
+    @pytest.mark.parametrize("number", range(100))
+    def test_is_a_success_only_by_an_exit_code_of_0_or_the_node_does_not_say(self, number):
+        for (exit_, _), ended, seconds in itertools.product(EXITS, [True, False], [None, 0, 6]):
+            one = left(number, exit_, ended=ended).model_copy(update={"max_duration_s": seconds})
+            for first in [None, 40, 70, 99, *REASONS]:
+                judged = verdict(one, first_failure=first)
+                if judged.state == "succeeded":
+                    assert ended and exit_[0] == 0
+                    assert number not in REASONS and first not in REASONS
+                if judged.state == "unknown":
+                    assert "the node does not say" in judged.sentence
+                assert judged.sentence.endswith(".")
 
 
 class TestPhases:

@@ -1,4 +1,4 @@
-"""Every recorded answer to a call that we make, good and bad: it parses, or raises the documented error."""
+"""What is made of answers, good, bad and odd ones. Every recorded answer: test_every_recording."""
 
 from contextlib import nullcontext
 
@@ -11,17 +11,9 @@ from jobs.ocean.node import OceanNode
 from jobs.ocean.signing import Token
 from jobs.ocean.transport import Transport
 from jobs.ocean.units import Address
+from tests.ocean.replay import read_log, read_result
 from tests.ocean.test_wire_requests import start_request
-from tests.ocean.wire import (
-    Answer,
-    FakeWire,
-    account,
-    exchanges,
-    node,
-    recorded_body,
-    recording,
-    transport,
-)
+from tests.ocean.wire import Answer, FakeWire, account, node, recorded_body, recording, transport
 
 OWNER = account(1)
 START = signing.prove_start_free(OWNER, nonce=1)
@@ -29,159 +21,15 @@ STOP = signing.prove_stop(OWNER, nonce=1)
 RESULT = signing.prove_result(OWNER, nonce=1)
 LOGS = signing.prove_logs(OWNER, nonce=1)
 TOKEN = signing.prove_token(OWNER, nonce=1)
-GOOD = "good"
-
-# Scenario, exchange: the code of the error. Whatever is not named here must parse.
-REFUSALS = {
-    ("14", 2): "not_running",
-    ("14", 12): "not_running",
-    **{("15", seq): "token" for seq in (11, 14, 22, 26, 28, 30)},
-    **{("15", seq): "not_authorized" for seq in (12, 16, 20)},
-    ("15", 13): "signature",
-    ("15", 31): "signature",
-    ("15", 32): "nonce",
-    ("15", 33): "bad_request",
-    ("16", 10): "unknown_job",
-    ("16", 13): "server_error",
-    ("16", 14): "unknown_job",
-    ("16", 15): "server_error",
-    ("16", 18): "server_error",
-    **{("17", seq): "bad_request" for seq in (1, 2, 3, 4, 5, 6, 27, 28)},
-    **{("17", seq): "signature" for seq in (7, 8, 9, 10, 11)},
-    **{("17", seq): "nonce" for seq in (12, 13)},
-    **{("17", seq): "unknown_environment" for seq in (14, 15, 16)},
-    **{("17", seq): "too_many_resources" for seq in (17, 18, 19)},
-    **{("17", seq): "image" for seq in (20, 21, 22, 23, 24)},
-    ("17", 25): "metadata_too_large",
-    ("17", 26): "unknown_asset",
-    ("17", 29): "too_large",
-    ("18", 3): "result_missing",
-    ("18", 9): "result_missing",
-    **{("18", seq): "bad_request" for seq in (10, 11, 12, 16, 29)},
-    **{("18", seq): "unknown_job" for seq in (13, 14, 15, 28, 30, 33)},
-    **{("18", seq): "not_authorized" for seq in (17, 22, 25)},
-    **{("18", seq): "signature" for seq in (18, 19, 24)},
-    ("18", 21): "nonce",
-    **{("18", seq): "not_running" for seq in (26, 27)},
-    **{("18", seq): "server_error" for seq in (31, 32, 34, 35)},
-    ("22", 8): "signature",
-    ("24", 4): "busy",
-    **{("25", seq): "rate_limited" for seq in (10, 11, 12)},
-    ("26", 9): "signature",
-    ("26", 11): "unknown_job",
-    ("26", 15): "nonce",
-    ("26", 19): "not_authorized",
-    ("28", 1): "signature",
-    **{("28", seq): "unknown_job" for seq in (2, 3)},
-    ("30", 16): "unknown_asset",
-    ("30", 17): "bad_request",
-    ("33", 41): "image",
-}
-
-
-def short(job_id: str) -> str:
-    return job_id.partition("-")[2] or job_id
-
-
-def listed() -> dict[tuple[str, str, int], ResultEntry]:
-    """What the status answers of each scenario say of every result, the latest answer last."""
-    found = {}
-    for number, exchange in exchanges():
-        answer = exchange["response"]["body"].get("json")
-        if exchange["request"]["path"] == "/api/services/compute" and isinstance(answer, list):
-            for entry in answer:
-                for result in entry.get("results") or ():
-                    key = number, short(entry["jobId"]), result["index"]
-                    found[key] = ResultEntry.model_validate(result)
-    return found
-
-
-LISTED = listed()
 UNLISTED = ResultEntry(index=0, name="x", kind="output", size=None)
 
 
-def call_of(number: str, exchange: dict):
-    """The call of ours that this exchange answers, or None where we make no such call."""
-    request = exchange["request"]
-    query = request["query"]
-    match request["method"], request["path"]:
-        case "GET", "/":
-            return lambda client: client.identify()
-        case "GET", "/api/services/nonce":
-            return lambda client: client.nonce(address=OWNER.address)
-        case "GET", "/api/services/computeEnvironments":
-            return lambda client: client.environments()
-        case "POST", "/api/services/freeCompute":
-            return lambda client: client.start_free(request=start_request(), proof=START)
-        case "GET", "/api/services/compute" if "jobId" in query:
-            return lambda client: client.job(job_id=query["jobId"])
-        case "GET", "/api/services/compute":
-            owner = Address(query["consumerAddress"]) if is_address(query) else OWNER.address
-            return lambda client: client.jobs_of(owner=owner)
-        case "PUT", "/api/services/compute":
-            return lambda client: client.stop(job_id="0x60-1", proof=STOP)
-        case "GET", "/api/services/computeResult":
-            entry = LISTED.get((number, short(query.get("jobId", "")), query.get("index")), UNLISTED)
-            if exchange["response"]["body"].get("length", 0) > len(recorded_body(exchange["response"])):
-                # The recording keeps only the begin of long bodies.
-                entry = entry.model_copy(update={"size": None})
-            return lambda client: read_result(client, entry)
-        case "GET", "/api/services/computeStreamableLogs":
-            return read_log
-        case "POST", "/api/services/auth/token":
-            return lambda client: client.create_token(proof=TOKEN)
-        case "POST", "/api/services/auth/token/invalidate":
-            return lambda client: client.invalidate_token(proof=TOKEN, token="t")
-        case "GET", path if path.startswith("/api/aquarius/assets/ddo/"):
-            return lambda client: client.get_ddo(did="did:op:" + "0" * 64)
-    return None
+def fetched(client: OceanNode, entry: ResultEntry) -> bytes:
+    return read_result(client, entry, job_id="0x60-1", proof=RESULT)
 
 
-def is_address(query: dict) -> bool:
-    return str(query.get("consumerAddress", "")).startswith("0x")
-
-
-def read_result(client: OceanNode, entry: ResultEntry) -> bytes:
-    with client.open_result(
-        job_id="0x60-1", entry=entry, proof=RESULT, max_bytes=10_000_000, total_s=5
-    ) as body:
-        return b"".join(body)
-
-
-def read_log(client: OceanNode) -> list:
-    with client.stream_log(job_id="0x60-1", proof=LOGS, max_bytes=10_000_000, total_s=5) as pieces:
-        return list(pieces)
-
-
-CALLS = [
-    pytest.param(number, exchange, call, id=f"{number}-{exchange['seq']}")
-    for number, exchange in exchanges()
-    if (call := call_of(number, exchange)) is not None
-]
-
-
-class TestRecordedAnswers:
-    @pytest.mark.parametrize(("number", "exchange", "call"), CALLS)
-    def test_parse_or_raise_the_documented_error(self, number, exchange, call):
-        client, wire = node(Answer.recorded(exchange))
-
-        try:
-            call(client)
-            outcome = GOOD
-        except OceanError as error:
-            outcome = error.code
-            assert isinstance(error, Rejected | BadAnswer)
-            assert "0x" + "a" not in error.message
-            assert len(error.message) < 400
-
-        assert outcome == REFUSALS.get((number, exchange["seq"]), GOOD)
-        assert len(wire.sent) == 1
-
-    def test_cover_hundreds_of_exchanges_and_every_refusal(self):
-        covered = {(param.values[0], param.values[1]["seq"]) for param in CALLS}
-
-        assert len(covered) > 400
-        assert set(REFUSALS) <= covered
+def followed(client: OceanNode) -> list:
+    return read_log(client, job_id="0x60-1", proof=LOGS)
 
 
 class TestRefusals:
@@ -202,7 +50,10 @@ class TestRefusals:
         client, _ = node(Answer.recorded(exchange))
 
         with pytest.raises(Rejected) as caught:
-            call_of(number, exchange)(client)
+            if exchange["request"]["method"] == "PUT":
+                client.stop(job_id="0x60-1", proof=STOP)
+            else:
+                client.start_free(request=start_request(), proof=START)
 
         assert (caught.value.retryable, caught.value.maybe_happened) == (retryable, maybe_happened)
 
@@ -396,7 +247,7 @@ class TestOpenResult:
         exchange = recording("10")[12]
         client, _ = node(Answer.recorded(exchange))
 
-        data = read_result(client, ResultEntry(index=3, name="outputs.tar", kind="output", size=2560))
+        data = fetched(client, ResultEntry(index=3, name="outputs.tar", kind="output", size=2560))
 
         assert data == recorded_body(exchange["response"])
         assert len(data) == 2560
@@ -404,7 +255,7 @@ class TestOpenResult:
     def test_takes_the_frames_off_an_algorithm_log(self):
         client, _ = node(Answer.recorded(recording("10")[11]))
 
-        data = read_result(client, ResultEntry(index=2, name="algorithm.log", kind="algorithmLog", size=36))
+        data = fetched(client, ResultEntry(index=2, name="algorithm.log", kind="algorithmLog", size=36))
 
         assert data == b"to stdout\nto stderr\n"
 
@@ -412,26 +263,26 @@ class TestOpenResult:
         client, _ = node(Answer(b"12345"))
 
         with pytest.raises(BadAnswer) as caught:
-            read_result(client, ResultEntry(index=0, name="a", kind="output", size=6))
+            fetched(client, ResultEntry(index=0, name="a", kind="output", size=6))
 
         assert caught.value.code == "result_incomplete"
 
     def test_takes_a_log_that_has_grown_since(self):
         client, _ = node(Answer(b"12345"))
 
-        assert read_result(client, ResultEntry(index=0, name="a", kind="imageLog", size=4)) == b"12345"
+        assert fetched(client, ResultEntry(index=0, name="a", kind="imageLog", size=4)) == b"12345"
 
     def test_takes_an_empty_file_that_was_listed_as_empty(self):
         client, _ = node(Answer(b""))
 
-        assert read_result(client, ResultEntry(index=0, name="a", kind="output", size=0)) == b""
+        assert fetched(client, ResultEntry(index=0, name="a", kind="output", size=0)) == b""
 
 
 class TestStreamLog:
     def test_gives_the_recorded_lines(self):
         client, _ = node(Answer.recorded(recording("14")[10]))
 
-        pieces = read_log(client)
+        pieces = followed(client)
 
         assert len(pieces) == 1, "what one read brought is one piece"
         assert {piece.stream for piece in pieces} == {1}
@@ -452,12 +303,12 @@ class TestStreamLog:
             return nullcontext(body())
 
     def test_ends_quietly_when_our_patience_does(self):
-        assert [piece.data for piece in read_log(OceanNode(self.Breaking("deadline")))] == [b"hi"]
+        assert [piece.data for piece in followed(OceanNode(self.Breaking("deadline")))] == [b"hi"]
 
     @pytest.mark.parametrize("code", ["cut_off", "timeout"])
     def test_says_so_when_the_node_breaks_off(self, code):
         with pytest.raises(Unreachable) as caught:
-            read_log(OceanNode(self.Breaking(code)))
+            followed(OceanNode(self.Breaking(code)))
 
         assert caught.value.code == code
 

@@ -1,151 +1,58 @@
-"""What we send, field by field, against what the recorded node was sent and took."""
+"""What we send beyond the recorded requests; those, field by field: test_every_recording."""
 
 import json
+from typing import Any
 
 import pytest
+import requests
 
 from jobs.ocean import signing
-from jobs.ocean.compute import AlgorithmInput, AssetInput, Container, ResultEntry, StartRequest
-from jobs.ocean.errors import Refused
-from jobs.ocean.signing import Token
-from jobs.ocean.units import Address
-from tests.ocean.wire import (
-    ENVIRONMENT,
-    Answer,
-    FakeWire,
-    Sent,
-    account,
-    accounts,
-    node,
-    recording,
-    transport,
+from jobs.ocean.compute import (
+    AlgorithmInput,
+    AssetInput,
+    CodeAlgorithm,
+    Container,
+    StartRequest,
+    UrlFile,
+    UrlInput,
 )
+from jobs.ocean.errors import Refused, Rejected, Unreachable
+from jobs.ocean.node import OceanNode
+from tests.ocean.wire import ENVIRONMENT, Answer, FakeWire, account, node, recording, transport
 
-# The headers that a node reads; what else HTTP libraries send is their business.
-READ_HEADERS = ("Content-Type", "Authorization")
-
-
-def assert_equals_recorded(sent: Sent, exchange: dict) -> None:
-    recorded = exchange["request"]
-    assert sent.method == recorded["method"]
-    assert sent.path == recorded["path"]
-    assert sent.query == {name: str(value) for name, value in recorded["query"].items()}
-    assert {name: sent.headers[name] for name in READ_HEADERS if name in sent.headers} == recorded["headers"]
-    assert (json.loads(sent.body) if sent.body is not None else None) == recorded["body"]
-
-
-def sent_by(exchange: dict, act) -> Sent:
-    """Let the client act on a wire that gives the recorded answer, and return the one request it made."""
-    client, wire = node(Answer.recorded(exchange))
-    act(client)
-    (sent,) = wire.sent
-    return sent
-
-
-def proof_of(exchange: dict, prove):
-    fields = {**exchange["request"]["query"], **(exchange["request"]["body"] or {})}
-    owner = accounts()[fields.get("consumerAddress") or fields["address"]]
-    return prove(owner, nonce=int(fields["nonce"]), form="bytes")
-
-
-def entry(index: int, kind: str = "output") -> ResultEntry:
-    return ResultEntry(index=index, name="a", kind=kind, size=None)
+# Whose start recording 33, exchange 42, is.
+START = signing.prove_start_free(account(4), nonce=1)
+CONTAINER = Container(entrypoint="python3 $ALGO", image="localhost:5000/c2d-python", tag="3.11", checksum="")
+DID = "did:op:177a60bb253acdaba6b6d33ffdf8f34d10ba5644ffa59514bce85c422ad6e27d"
 
 
 def start_request(**changes) -> StartRequest:
     fields = {
         "environment_id": ENVIRONMENT,
-        "datasets": (
-            AssetInput(
-                did="did:op:b606364a46ac320b5229731f8c50666af8eb8bf5fff7de3c514d766a5f8f2134",
-                service_id="compute-1",
-            ),
-        ),
-        "algorithm": AlgorithmInput(
-            did="did:op:177a60bb253acdaba6b6d33ffdf8f34d10ba5644ffa59514bce85c422ad6e27d",
-            service_id="algo-access",
-            container=Container(
-                entrypoint="python3 $ALGO", image="localhost:5000/c2d-python", tag="3.11", checksum=""
-            ),
-        ),
+        "datasets": (),
+        "algorithm": AlgorithmInput(did=DID, service_id="algo-access", container=CONTAINER),
     }
     return StartRequest(**{**fields, **changes})
 
 
+def body_of(request: StartRequest) -> dict[str, Any]:
+    client, wire = node(Answer.recorded(recording("33")[42]))
+    client.start_free(request=request, proof=START)
+    (sent,) = wire.sent
+    return json.loads(sent.body)
+
+
 class TestStart:
-    def test_of_assets_equals_the_recorded_request(self):
-        exchange = recording("33")[42]
-
-        sent = sent_by(
-            exchange,
-            lambda client: client.start_free(
-                request=start_request(), proof=proof_of(exchange, signing.prove_start_free)
-            ),
+    def test_names_parameters_resources_and_tag(self):
+        body = body_of(
+            start_request(
+                datasets=(AssetInput(did="did:a", service_id="s", userdata={"column": "x"}),),
+                algorithm=AlgorithmInput(did="did:b", service_id="t", custom_data={"threshold": 3}),
+                resources=(("cpu", 1), ("ram", 2)),
+                tag="6f2c",
+            )
         )
 
-        assert_equals_recorded(sent, exchange)
-
-    @pytest.mark.parametrize(
-        ("number", "seq", "changes"),
-        [
-            ("10", 2, {}),
-            ("12", 1, {}),
-            ("13", 1, {"max_duration_s": 6}),
-            ("24", 5, {"queue_wait_s": 5}),
-            ("24", 6, {"queue_wait_s": 120}),
-        ],
-    )
-    def test_with_options_equals_the_recorded_request_but_for_the_code(self, number, seq, changes):
-        # These carry code of the consumer, which the portal does not send: all but `algorithm` must agree.
-        exchange = recording(number)[seq]
-        request = start_request(datasets=(), **changes)
-
-        sent = sent_by(
-            exchange,
-            lambda client: client.start_free(
-                request=request, proof=proof_of(exchange, signing.prove_start_free)
-            ),
-        )
-
-        ours, theirs = json.loads(sent.body), dict(exchange["request"]["body"])
-        assert ours.pop("algorithm")["meta"]["container"] == theirs.pop("algorithm")["meta"]["container"]
-        assert ours == theirs
-
-    def test_with_a_token_equals_the_recorded_request_but_for_the_code(self):
-        exchange = recording("15")[2]
-        token = exchange["request"]["headers"]["Authorization"]
-
-        sent = sent_by(
-            exchange,
-            lambda client: client.start_free(
-                request=start_request(datasets=()), proof=Token(account(1).address, token)
-            ),
-        )
-
-        assert sent.headers["Authorization"] == token
-        ours, theirs = json.loads(sent.body), dict(exchange["request"]["body"])
-        theirs.pop("additionalViewers", None)
-        assert ours.keys() == theirs.keys()
-        assert "nonce" not in ours
-        assert "signature" not in ours
-
-    def test_names_parameters_resources_and_tag_as_the_recordings_do(self):
-        exchange = recording("33")[42]
-        request = start_request(
-            datasets=(AssetInput(did="did:a", service_id="s", userdata={"column": "x"}),),
-            algorithm=AlgorithmInput(did="did:b", service_id="t", custom_data={"threshold": 3}),
-            resources=(("cpu", 1), ("ram", 2)),
-            tag="6f2c",
-        )
-
-        sent = sent_by(
-            exchange,
-            lambda client: client.start_free(
-                request=request, proof=proof_of(exchange, signing.prove_start_free)
-            ),
-        )
-
-        body = json.loads(sent.body)
         assert body["datasets"] == [{"documentId": "did:a", "serviceId": "s", "userdata": {"column": "x"}}]
         assert body["algorithm"] == {
             "documentId": "did:b",
@@ -155,153 +62,137 @@ class TestStart:
         assert body["resources"] == [{"id": "cpu", "amount": 1}, {"id": "ram", "amount": 2}]
         assert body["metadata"] == {"tag": "6f2c"}
 
-    def test_above_100_kB_is_refused_before_sending(self):
-        client, wire = node(Answer.json([]))
-        huge = AlgorithmInput(did="did:b", service_id="t", custom_data={"text": "x" * 100 * 1024})
+    def test_says_nothing_of_what_was_not_asked_for(self):
+        assert body_of(start_request()).keys() == {
+            *("consumerAddress", "nonce", "signature", "environment", "algorithm", "datasets"),
+        }
 
+    def test_carries_the_headers_of_an_address(self):
+        file = UrlFile(url="https://files.example/a.csv", method="POST", headers={"X-Key": "abc"})
+
+        (dataset,) = body_of(start_request(datasets=(UrlInput(file),)))["datasets"]
+
+        assert dataset == {
+            "fileObject": {
+                "type": "url",
+                "url": "https://files.example/a.csv",
+                "method": "POST",
+                "headers": {"X-Key": "abc"},
+            }
+        }
+        assert "abc" not in repr(file)
+
+    @pytest.mark.parametrize(
+        ("fields", "note"),
+        [
+            ({"metadata": "a text"}, "a text"),
+            ({"metadata": {"name": "x"}}, {"name": "x"}),
+            ({"metadata": {"name": "x"}, "tag": "6f2c"}, {"name": "x", "tag": "6f2c"}),
+            ({"metadata": {"tag": "theirs"}, "tag": "6f2c"}, {"tag": "6f2c"}),
+            ({"metadata": {}}, {}),
+        ],
+    )
+    def test_puts_the_tag_into_the_metadata(self, fields, note):
+        assert body_of(start_request(**fields))["metadata"] == note
+
+    def test_has_no_place_for_a_tag_beside_a_text(self):
+        with pytest.raises(ValueError, match="no place"):
+            start_request(metadata="a text", tag="6f2c")
+
+    @pytest.mark.parametrize(("fits", "too_long"), [("y" * 1_016, "y" * 1_017), ("𝛑" * 508, "𝛑" * 509)])
+    def test_takes_metadata_of_1024_characters_as_javascript_counts_them(self, fits, too_long):
+        assert body_of(start_request(metadata={"x": fits}))["metadata"] == {"x": fits}
         with pytest.raises(Refused) as caught:
-            client.start_free(
-                request=start_request(algorithm=huge), proof=signing.prove_start_free(account(1), nonce=1)
-            )
+            body_of(start_request(metadata={"x": too_long}))
+
+        assert caught.value.code == "metadata_too_large"
+
+    @pytest.mark.parametrize(
+        "algorithm",
+        [
+            AlgorithmInput(did="did:b", service_id="t", custom_data={"text": "x" * 100 * 1024}),
+            CodeAlgorithm(code="x" * 100 * 1024, container=CONTAINER),
+        ],
+    )
+    def test_above_100_kB_is_refused_before_sending(self, algorithm):
+        client, wire = node(Answer.json([]))
+
+        with pytest.raises(Refused, match="102,400") as caught:
+            client.start_free(request=start_request(algorithm=algorithm), proof=START)
 
         assert caught.value.code == "too_large"
         assert wire.sent == []
 
 
-class TestStatus:
-    def test_by_job_equals_the_recorded_request(self):
-        exchange = recording("16")[8]
-        job_id = exchange["request"]["query"]["jobId"]
+class TestJobsOfMany:
+    def test_names_the_moment_as_nodes_write_moments(self):
+        client, wire = node(Answer.json([]))
 
-        sent = sent_by(exchange, lambda client: client.job(job_id=job_id))
+        client.jobs_of_many(owners=[account(1).address, account(2).address], ended_since=1795330758.38)
 
-        assert_equals_recorded(sent, exchange)
+        assert json.loads(wire.sent[0].body) == {
+            "command": "jobs",
+            "consumerAddrs": [account(1).address, account(2).address],
+            "fromTimestamp": "1795330758.380",
+        }
 
-    def test_by_owner_equals_the_recorded_request(self):
-        exchange = recording("16")[11]
-        owner = Address(exchange["request"]["query"]["consumerAddress"])
+    def test_asks_for_nobody_without_asking(self):
+        client, wire = node(Answer.json([]))
 
-        sent = sent_by(exchange, lambda client: client.jobs_of(owner=owner))
-
-        assert_equals_recorded(sent, exchange)
-
-
-class TestResult:
-    @pytest.mark.parametrize("seq", [9, 10, 11, 12])
-    def test_equals_the_recorded_request(self, seq):
-        exchange = recording("10")[seq]
-        query = exchange["request"]["query"]
-
-        def act(client):
-            with client.open_result(
-                job_id=query["jobId"],
-                entry=entry(query["index"]),
-                proof=proof_of(exchange, signing.prove_result),
-                max_bytes=10_000,
-                total_s=5,
-            ) as body:
-                list(body)
-
-        assert_equals_recorded(sent_by(exchange, act), exchange)
-
-    def test_with_a_token_equals_the_recorded_request(self):
-        exchange = recording("15")[10]
-        query = exchange["request"]["query"]
-        token = Token(Address(query["consumerAddress"]), exchange["request"]["headers"]["Authorization"])
-
-        def act(client):
-            with client.open_result(
-                job_id=query["jobId"], entry=entry(query["index"]), proof=token, max_bytes=10_000, total_s=5
-            ) as body:
-                list(body)
-
-        assert_equals_recorded(sent_by(exchange, act), exchange)
+        assert len(client.jobs_of_many(owners=[])) == 0
+        assert wire.sent == []
 
 
-class TestLogs:
-    def test_equal_the_recorded_request(self):
-        exchange = recording("14")[10]
-        proof = proof_of(exchange, signing.prove_logs)
+class TestSearch:
+    def test_says_words_and_kind_apart(self):
+        client, wire = node(Answer.json([]))
 
-        def act(client):
-            job_id = exchange["request"]["query"]["jobId"]
-            with client.stream_log(job_id=job_id, proof=proof, max_bytes=10_000, total_s=5) as pieces:
-                list(pieces)
+        client.search_assets(text=" iris flowers ", kind="dataset", limit=7)
 
-        assert_equals_recorded(sent_by(exchange, act), exchange)
+        body = json.loads(wire.sent[0].body)
+        assert body["query"]["bool"]["filter"] == [{"term": {"metadata.type": "dataset"}}]
+        ((matching,),) = [body["query"]["bool"]["must"]]
+        assert matching["multi_match"]["query"] == "iris flowers"
+        assert body["size"] == 7
 
+    @pytest.mark.parametrize(("limit", "size"), [(0, 1), (100, 100), (5_000, 100)])
+    def test_wants_one_to_a_hundred(self, limit, size):
+        client, wire = node(Answer.json([]))
 
-class TestStop:
-    @pytest.mark.parametrize("seq", [6, 11])
-    def test_equals_the_recorded_request(self, seq):
-        exchange = recording("14")[seq]
-        job_id = exchange["request"]["query"]["jobId"]
+        client.search_assets(limit=limit)
 
-        sent = sent_by(
-            exchange,
-            lambda client: client.stop(job_id=job_id, proof=proof_of(exchange, signing.prove_stop)),
-        )
-
-        assert_equals_recorded(sent, exchange)
-
-    def test_with_a_token_equals_the_recorded_request(self):
-        exchange = recording("15")[18]
-        query = exchange["request"]["query"]
-        token = Token(Address(query["consumerAddress"]), exchange["request"]["headers"]["Authorization"])
-
-        sent = sent_by(exchange, lambda client: client.stop(job_id=query["jobId"], proof=token))
-
-        assert_equals_recorded(sent, exchange)
+        assert json.loads(wire.sent[0].body) == {"query": {"bool": {}}, "size": size}
 
 
-class TestTokens:
-    @pytest.mark.parametrize("seq", [1, 23])
-    def test_are_asked_for_as_recorded(self, seq):
-        exchange = recording("15")[seq]
-
-        sent = sent_by(
-            exchange,
-            lambda client: client.create_token(
-                proof=proof_of(exchange, signing.prove_token),
-                valid_until_ms=exchange["request"]["body"].get("validUntil"),
-            ),
-        )
-
-        assert_equals_recorded(sent, exchange)
-
-    def test_are_given_back_as_recorded(self):
-        exchange = recording("15")[27]
-
-        sent = sent_by(
-            exchange,
-            lambda client: client.invalidate_token(
-                proof=proof_of(exchange, signing.prove_invalidate), token=exchange["request"]["body"]["token"]
-            ),
-        )
-
-        assert_equals_recorded(sent, exchange)
-
-
-class TestReads:
+class TestQuestionsByPost:
     @pytest.mark.parametrize(
-        ("number", "seq", "act"),
+        ("ask", "times"),
         [
-            ("01", 1, lambda client: client.identify()),
-            ("01", 2, lambda client: client.nonce(address=account(8).address)),
-            ("01", 5, lambda client: client.environments()),
-            (
-                "30",
-                10,
-                lambda client: client.get_ddo(
-                    did="did:op:b606364a46ac320b5229731f8c50666af8eb8bf5fff7de3c514d766a5f8f2134"
-                ),
-            ),
+            (lambda client: client.status(), 4),
+            (lambda client: client.jobs_of_many(owners=[account(1).address]), 4),
+            (lambda client: client.search_assets(), 4),
+            # The node fetches the whole file for an answer; once is enough.
+            (lambda client: client.file_info(file=UrlFile("https://files.example/a")), 1),
         ],
     )
-    def test_equal_the_recorded_requests(self, number, seq, act):
-        exchange = recording(number)[seq]
+    def test_are_repeated_and_never_may_have_happened(self, ask, times):
+        wire = FakeWire(Answer.text("down", 503))
+        client = OceanNode(transport(wire, retries=True))
 
-        assert_equals_recorded(sent_by(exchange, act), exchange)
+        with pytest.raises(Rejected, match="does not answer") as caught:
+            ask(client)
+
+        assert len(wire.sent) == times
+        assert {sent.method for sent in wire.sent} == {"POST"}
+        assert not caught.value.maybe_happened
+
+    def test_that_are_cut_off_have_changed_nothing(self):
+        client, _ = node(requests.exceptions.ReadTimeout())
+
+        with pytest.raises(Unreachable) as caught:
+            client.status()
+
+        assert not caught.value.maybe_happened
 
 
 class TestEveryRequest:

@@ -9,11 +9,12 @@ import pytest
 
 from ocean_portal.sandbox.engine import Engine, Pace
 from ocean_portal.sandbox.environment import Environment
+from ocean_portal.sandbox.files import Files
 from ocean_portal.sandbox.node import Node
 from ocean_portal.sandbox.server import NodeServer
 from ocean_portal.sandbox.store import Store
 from tests.sandbox.client import Client
-from tests.sandbox.recordings import ENGINE_ID, ENVIRONMENT_ID
+from tests.sandbox.recordings import ENGINE_ID, ENVIRONMENT_ID, recorded_container
 
 FEE_TOKENS = ("0x5FbDB2315678afecb367f032d93F642f64180aa3", "0xB7f8BC63BbcaD18155201308C8f3540b07f84F5e")
 
@@ -41,6 +42,11 @@ class Bench:
             owner=report["owner"],
             status=report["status"],
             spec={
+                "algorithm": {
+                    "meta": {"rawcode": "pass", "container": recorded_container()},
+                    "envs": {"A": "1"},
+                },
+                "datasets": [],
                 "resources": {item["id"]: item["amount"] for item in report["resources"]},
                 "metadata": report["metadata"],
                 "viewers": report["additionalViewers"],
@@ -75,7 +81,7 @@ def make_bench(state: Path, *, rate_limit: int = 100_000) -> Bench:
         folder=state,
         environment=environment,
         pace=Pace(step_s=0.05),
-        open_asset=lambda did, service: made.assets[did],
+        files=Files(open_asset=lambda did, service: made.assets[did]),
     )
     node = Node(store=store, engine=engine, now=lambda: made.now)
     server = NodeServer(node=node, store=store, host="127.0.0.1", port=0, rate_limit=rate_limit)

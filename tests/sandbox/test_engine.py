@@ -1,6 +1,7 @@
 """Jobs really run: phases, limits, ends, queue and results, against the recorded courses."""
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from ocean_portal.sandbox import runner
 from ocean_portal.sandbox.engine import Pace
+from ocean_portal.sandbox.images import build_image
 from ocean_portal.sandbox.node import whole_frames
 from tests.sandbox.client import DATA, Client, frames
 from tests.sandbox.conftest import Bench, close_bench, make_bench
@@ -165,6 +167,80 @@ class TestContainer:
         if outcome["without_walls"]:
             pytest.skip(f"this kernel refuses: {outcome['without_walls']}")
         assert client.log(job) == "/data 1000 1 False\nno network\n"
+
+
+class TestBuild:
+    """Scenario 21: images from dockerfiles, in words alone."""
+
+    @staticmethod
+    def start(client: Client, *, recorded: int, **changes: str) -> str:
+        algorithm = dict(scenario("21")[recorded].request["body"]["algorithm"])
+        container = algorithm["meta"]["container"] | changes
+        response = client.post_start(algorithm={"meta": {"rawcode": "print(1)", "container": container}})
+        (report,) = response.json()
+        assert (report["status"], report["buildStartTimestamp"]) == (12, "0")
+        assert shape(report) == shape(scenario("21")[recorded].json[0])
+        return str(report["jobId"])
+
+    @staticmethod
+    def words(log: bytes) -> list[str]:
+        """Take the hashes out of a log."""
+        return re.sub(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b", "#", log.decode()).splitlines()
+
+    def test_of_an_image_that_comes_to_be_passes_the_recorded_course(
+        self, running: Bench, client: Client
+    ) -> None:
+        running.engine._pace = Pace(step_s=0.2)  # every state is to be seen
+        job = self.start(client, recorded=1)
+
+        seen = client.wait(job)
+
+        recorded = [exchange.json[0] for exchange in course("21", first=3, last=8)]
+        assert [report["status"] for report in seen] == [report["status"] for report in recorded]
+        assert [shape(report) for report in seen] == [shape(report) for report in recorded]
+        assert float(seen[-1]["buildStartTimestamp"]) < float(seen[-1]["buildStopTimestamp"])
+        assert self.words(client.result(job, 0).content) == self.words(scenario("21")[9].content)
+
+    def test_of_an_image_that_cannot_be_built_ends_as_recorded(self, client: Client) -> None:
+        job = self.start(client, recorded=13)
+
+        seen = client.wait(job)
+
+        recorded = scenario("21")[15].json[0]
+        assert [report["status"] for report in seen] == [12, 13]
+        assert seen[-1]["statusText"] == recorded["statusText"]
+        assert shape(seen[-1]) == shape(recorded)
+        assert self.words(client.result(job, 0).content) == self.words(scenario("21")[16].content)
+
+    @pytest.mark.parametrize(
+        "dockerfile",
+        [
+            "",
+            "RUN true\n",
+            "FROM nowhere/nothing:1\n",
+            "FROM python:3.11\nFROM python:3.11\n",
+            "# FROM python\n",
+            "FROM python:3.11\nRUN pip install x && \\\n    exit 3\n",
+        ],
+    )
+    def test_without_a_known_image_or_with_a_failing_command_fails(
+        self, tmp_path: Path, dockerfile: str
+    ) -> None:
+        built = build_image(logs=tmp_path, name="a-image:latest", dockerfile=dockerfile, pause=lambda _: None)
+
+        assert not built
+        assert "Cannot find image 'a-image:latest' after building" in (tmp_path / "image.log").read_text()
+
+    def test_runs_nothing_of_the_dockerfile(self, tmp_path: Path) -> None:
+        made = tmp_path / "made"
+        dockerfile = f"FROM --platform=linux/amd64 python:3.11 AS base\nENV A=1\nRUN touch {made}\n"
+        waited: list[float] = []
+
+        built = build_image(logs=tmp_path, name="a:latest", dockerfile=dockerfile, pause=waited.append)
+
+        assert built
+        assert not made.exists()
+        assert sum(waited) == 1
 
 
 class TestEnds:

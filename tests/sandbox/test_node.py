@@ -1,6 +1,7 @@
 """The sandbox's node is asked what the recorded node was asked, and must answer the same."""
 
 import gzip
+import hashlib
 import json
 from http.client import HTTPConnection
 from pathlib import Path
@@ -55,9 +56,8 @@ class TestReads:
 
         (recorded,) = exchange.json
         for document in (answer, recorded):
-            # The recorded node had a price for fewer things in its second token, and offered to build images.
+            # The recorded node had a price for fewer things in its second token.
             document["fees"]["8996"] = [document["fees"]["8996"][0]]
-            document["free"].pop("allowImageBuild")
         assert shape(answer) == shape(recorded)
         assert {k: v for k, v in answer.items() if k not in ours_alone} == {
             k: v for k, v in recorded.items() if k not in ours_alone
@@ -71,20 +71,170 @@ class TestReads:
         assert (second.status_code, second.content) == (304, b"")
 
 
+@pytest.fixture
+def indexed(bench: Bench) -> Bench:
+    """A node that knows the documents of scenario 30."""
+    for exchange in (scenario("30")[18], scenario("30")[19]):
+        for ddo in exchange.json[0]:
+            bench.store.put_ddo(name=ddo["metadata"]["name"], ddo=ddo)
+    return bench
+
+
 class TestAssets:
-    """Scenario 30: the DDO route."""
+    """Scenario 30: documents, their state, and search."""
 
-    def test_ddo_is_answered_as_it_was_indexed(self, bench: Bench) -> None:
-        exchange = scenario("30")[10]
-        bench.store.put_ddo(name="Restricted readings", ddo=exchange.json)
-
-        assert_same(exchange, exchange.ask(bench.url))
-
-    @pytest.mark.parametrize("seq", [16, 17])
-    def test_unknown_and_malformed_dids_are_refused(self, bench: Bench, seq: int) -> None:
+    @pytest.mark.parametrize("seq", range(10, 21))
+    def test_every_question_is_answered_as_recorded(self, indexed: Bench, seq: int) -> None:
         exchange = scenario("30")[seq]
 
+        assert_same(exchange, exchange.ask(indexed.url))
+
+    @pytest.mark.parametrize(
+        ("question", "names"),
+        [
+            ({"query": {"match_all": {}}, "size": 1}, ["Open readings"]),
+            ({"query": {"match_all": {}}, "size": 2, "from": 2}, ["Download and compute", "Sum of a column"]),
+            ({"query": {"multi_match": {"query": "COLUMN", "fields": ["metadata.*"]}}}, ["Sum of a column"]),
+            ({"query": {"match": {"metadata.description": "hour"}}}, ["Restricted readings"]),
+            ({"query": {"term": {"services.type": "access"}}, "size": 1}, ["Download and compute"]),
+            (
+                {"query": {"bool": {"must_not": [{"term": {"metadata.type": "dataset"}}]}}},
+                ["Sum of a column", "Other algorithm"],
+            ),
+            ({"query": {"bool": {"should": [{"match": {"metadata.name": "column"}}]}}}, ["Sum of a column"]),
+            ({"query": {"geo_shape": {"place": "x"}}}, []),
+            (
+                {"filter_by": "metadata.type:=dataset && metadata.name:!=Open readings", "num_hits": 1},
+                ["Restricted readings"],
+            ),
+        ],
+    )
+    def test_search_knows_the_usual_words(self, indexed: Bench, question: dict, names: list) -> None:
+        answer = requests.post(
+            indexed.url + "/api/aquarius/assets/metadata/query", json=question, timeout=5
+        ).json()
+
+        found = [ddo["metadata"]["name"] for page in answer for ddo in page]
+        assert found == names
+
+    def test_state_is_found_by_the_address_of_the_nft(self, indexed: Bench) -> None:
+        nft = scenario("30")[10].json["nftAddress"]
+
+        answer = requests.get(indexed.url + "/api/aquarius/state/ddo", params={"nft": nft}, timeout=5)
+
+        assert answer.json() == scenario("30")[12].json
+
+
+class TestFileInfo:
+    """Scenarios 11 and 30."""
+
+    @pytest.mark.parametrize(("seq", "name"), [(21, "data.csv"), (22, "algo_sum.py")])
+    def test_of_a_published_file_says_what_the_recorded_one_did(
+        self, bench: Bench, tmp_path: Path, seq: int, name: str
+    ) -> None:
+        exchange = scenario("30")[seq]
+        (recorded,) = json.loads(exchange.content)
+        content = bytes(int(recorded["contentLength"]))
+        (tmp_path / name).write_bytes(content)
+        bench.assets[exchange.request["body"]["did"]] = [{"local": str(tmp_path / name)}]
+
+        response = exchange.ask(bench.url)
+
+        (answer,) = json.loads(response.content)
+        assert named_headers(response) == exchange.headers
+        assert list(answer) == list(recorded)
+        assert answer == recorded | {"checksum": hashlib.sha256(content).hexdigest()}
+
+    @pytest.mark.parametrize(
+        ("question", "status", "words"),
+        [
+            ({}, 400, "Invalid request parameters"),
+            (
+                {"type": "url", "url": "http://127.0.0.1:9/x", "method": "GET"},
+                500,
+                "ECONNREFUSED 127.0.0.1:9",
+            ),
+            ({"type": "url", "url": "http://example.com/x", "method": "GET"}, 500, "--allow-files-from"),
+            ({"type": "url", "url": "file:///etc/passwd", "method": "GET"}, 500, "Invalid URL"),
+            ({"type": "url", "url": "http://127.0.0.1/x", "method": "PUT"}, 500, "Invalid method"),
+            ({"type": "url", "method": "GET"}, 500, "URL or method are missing"),
+            ({"type": "ipfs", "hash": "x"}, 500, "Unsupported file object"),
+            ({"type": "url", "local": "/etc/passwd"}, 500, "missing"),
+        ],
+    )
+    def test_that_cannot_be_had_says_why(self, bench: Bench, question: dict, status: int, words: str) -> None:
+        response = requests.post(bench.url + "/api/services/fileInfo", json=question, timeout=5)
+
+        assert response.status_code == status
+        assert words in response.text
+
+
+class TestDirectCommand:
+    """Scenario 16."""
+
+    @pytest.mark.parametrize("seq", [19, 21, 22, 24])
+    def test_is_answered_as_recorded(self, bench: Bench, seq: int) -> None:
+        bench.put_job(*finished_job("16", 8))
+        bench.put_job(*finished_job("18", 8))
+        bench.store.use_nonce(address=scenario("16")[8].json[0]["owner"], nonce=1)
+        exchange = scenario("16")[seq]
+
         assert_same(exchange, exchange.ask(bench.url))
+
+    @pytest.mark.parametrize(("seq", "ours_alone"), [(20, ("fees", "description")), (23, ("escrowAddress",))])
+    def test_describes_node_and_environment_in_the_recorded_shape(
+        self, bench: Bench, seq: int, ours_alone: tuple[str, ...]
+    ) -> None:
+        exchange = scenario("16")[seq]
+
+        response = exchange.ask(bench.url)
+
+        answer, recorded = json.loads(response.content), json.loads(exchange.content)
+        for document in (answer, recorded):
+            for key in ours_alone:
+                (document[0] if isinstance(document, list) else document).pop(key)
+        assert named_headers(response) == exchange.headers
+        assert shape(answer) == shape(recorded)
+
+    def test_lists_jobs_of_many_owners_newest_first_and_by_the_time_of_their_end(self, bench: Bench) -> None:
+        older, newer = finished_job("16", 8), finished_job("18", 8)
+        bench.put_job(*older)
+        bench.put_job(*newer)
+        owners = [older[0]["owner"], newer[0]["owner"]]
+
+        def listed(**fields: Any) -> list[str]:
+            response = requests.post(
+                bench.url + "/directCommand", json={"command": "jobs"} | fields, timeout=5
+            )
+            return [job["jobId"] for job in json.loads(response.content)]
+
+        assert listed(consumerAddrs=owners) == [newer[0]["jobId"], older[0]["jobId"]] == listed()
+        assert listed(consumerAddrs=owners[:1]) == [older[0]["jobId"]]
+        assert listed(fromTimestamp=newer[0]["dateFinished"]) == [newer[0]["jobId"]]
+        assert listed(runningJobs=True) == listed(environments=["another"]) == []
+
+    def test_leaves_running_jobs_out_when_it_is_asked_since_when(self, bench: Bench) -> None:
+        report, files = finished_job("10", 6)
+        assert report["dateFinished"] is None
+        bench.put_job(report, files)
+
+        def ask(**fields: Any) -> Any:
+            body = {"command": "jobs"} | fields
+            return json.loads(requests.post(bench.url + "/directCommand", json=body, timeout=5).content)
+
+        assert ask(fromTimestamp="0") == []
+        assert len(ask(runningJobs=True, fromTimestamp="0")) == 1
+        assert "rawcode" not in json.dumps(ask()) and "envs" not in json.dumps(ask())
+
+    def test_takes_a_time_as_text_only(self, bench: Bench) -> None:
+        response = requests.post(
+            bench.url + "/directCommand", json={"command": "jobs", "fromTimestamp": 5}, timeout=5
+        )
+
+        assert (response.status_code, response.text) == (
+            400,
+            'Parameter : "fromTimestamp" is not a valid string',
+        )
 
 
 class TestStartErrors:
@@ -240,6 +390,18 @@ class TestTokens:
                 assert_same(exchange, response)
 
         assert len(set(issued.values())) == 5
+
+    def test_token_of_a_stranger_opens_results_as_recorded(self, bench: Bench) -> None:
+        """Scenario 35."""
+        report, files = finished_job("35", 7)
+        contents = {name: scenario("35")[8 + place].content for place, name in enumerate(files)}
+        bench.put_job(report, contents)
+        bench.store.use_nonce(address=scenario("35")[1].request["body"]["address"], nonce=118)
+        token = scenario("35")[1].ask(bench.url).json()["token"]
+
+        for seq in range(8, 12):
+            exchange = scenario("35")[seq]
+            assert_same(exchange, exchange.ask(bench.url, headers={"Authorization": token}))
 
     def test_token_outlives_the_process(self, tmp_path: Path) -> None:
         before = make_bench(tmp_path)

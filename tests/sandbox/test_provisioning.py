@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ocean_portal.sandbox.files import Files, NotFetched
 from tests.sandbox.client import DATA, Client
 from tests.sandbox.conftest import Bench
 from tests.sandbox.recordings import recorded_container, scenario, shape
@@ -15,14 +16,18 @@ from tests.sandbox.recordings import recorded_container, scenario, shape
 class TestProvisioning:
     @pytest.fixture
     def files(self) -> Iterator[str]:
-        """A file server that knows data.csv and nothing else."""
+        """A file server that knows data.csv and algo.py, and sends whoever asks so on to another address."""
+
+        known = {"/data.csv": b"a,b\n1,2\n", "/algo.py": b"print('by address')\n"}
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                found = self.path == "/data.csv"
-                self.send_response(200 if found else 404)
+                away = self.path.partition("/away?to=")[2]
+                self.send_response(302 if away else 200 if self.path in known else 404)
+                if away:
+                    self.send_header("Location", away)
                 self.end_headers()
-                self.wfile.write(b"a,b\n1,2\n" if found else b"")
+                self.wfile.write(known.get(self.path, b""))
 
             def log_message(self, format: str, *args: object) -> None:
                 """Stay quiet."""
@@ -43,6 +48,46 @@ class TestProvisioning:
 
         assert client.log(job) == "a,b\n1,2\n\n"
         assert client.result(job, 1).text.count("/data/inputs/data.csv") == 2
+
+    def test_algorithm_by_address_runs(self, client: Client, files: str) -> None:
+        file = {"type": "url", "url": f"{files}/algo.py", "method": "get"}
+        response = client.post_start(
+            algorithm={"fileObject": file, "meta": {"container": recorded_container()}}
+        )
+        job = response.json()[0]["jobId"]
+
+        client.wait(job)
+
+        assert client.log(job) == "by address\n"
+
+    def test_addresses_outside_of_this_machine_have_to_be_allowed(self, client: Client, files: str) -> None:
+        inputs = [
+            {"fileObject": {"type": "url", "url": url, "method": "GET"}}
+            for url in ("http://files.example/x.csv", f"{files}/away?to=http://files.example/x.csv")
+        ]
+
+        for dataset in inputs:
+            job = client.start("pass", datasets=[dataset])
+            assert client.wait(job)[-1]["status"] == 31
+            assert "fetches nothing from files.example" in client.result(job, 1).text
+
+    def test_allowed_hosts_are_asked(self, files: str) -> None:
+        inside = Files(open_asset=lambda *_: [], allowed_hosts=["Files.Example"])
+        file = {"type": "url", "url": "http://files.example.invalid/x", "method": "GET"}
+
+        with pytest.raises(NotFetched, match=r"fetches nothing from files\.example\.invalid"):
+            inside.fetch(file=file)
+        with pytest.raises(NotFetched, match="404"):
+            inside.fetch(file=file | {"url": f"{files}/nope"})
+        assert inside._check("https://files.example/x") is None
+
+    def test_file_that_is_too_large_is_not_taken(self, files: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("ocean_portal.sandbox.files.FETCH_BYTES", 3)
+
+        with pytest.raises(NotFetched, match="larger"):
+            Files(open_asset=lambda *_: []).fetch(
+                file={"type": "url", "url": f"{files}/data.csv", "method": "GET"}
+            )
 
     @pytest.mark.parametrize(("address", "reason"), [("/nope.csv", "404"), ("", "refused")])
     def test_input_that_cannot_be_had_ends_the_job_as_recorded(

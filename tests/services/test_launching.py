@@ -17,6 +17,7 @@ from jobs.services import launching, wallets
 from jobs.services.launching import DatasetChoice, LaunchRequest
 from tests import builders
 from tests.builders import NOW, RAW_ENVIRONMENT
+from tests.conftest import Cast
 from tests.services.conftest import Place, run_together
 from tests.services.fakes import queued
 
@@ -565,10 +566,11 @@ class TestCancel:
 
 class TestAttention:
     @pytest.fixture
-    def stuck(self, place: Place) -> Job:
-        """A job that waits for a person after its start got lost."""
+    def stuck(self, cast: Cast, place: Place) -> Job:
+        """Bob's job, which waits for a person after its start got lost."""
         return builders.make_job(
             team=place.dataset.team,
+            launched_by=cast.bob,
             state=State.NEEDS_ATTENTION,
             attention_from=State.STARTING,
             reason="start_lost",
@@ -608,8 +610,41 @@ class TestAttention:
                 act(actor=charlie, job_id=stuck.pk, now=NOW)
 
     @pytest.mark.parametrize("state", [State.RUNNING, State.SUCCEEDED])
-    def test_that_is_not_needed_changes_nothing(self, bob: Actor, place: Place, state: State) -> None:
+    def test_that_is_not_needed_changes_nothing(self, alice: Actor, place: Place, state: State) -> None:
         job = builders.make_job(team=place.dataset.team, state=state)
 
-        assert not launching.go_on(actor=bob, job_id=job.pk, now=NOW)
-        assert not launching.give_up(actor=bob, job_id=job.pk, now=NOW)
+        assert not launching.go_on(actor=alice, job_id=job.pk, now=NOW)
+        assert not launching.give_up(actor=alice, job_id=job.pk, now=NOW)
+
+    def test_of_a_colleague_is_not_a_launcher_s_to_end(self, alice: Actor, bob: Actor, place: Place) -> None:
+        job = builders.make_job(
+            team=place.dataset.team, state=State.NEEDS_ATTENTION, attention_from=State.RUNNING
+        )
+        for act in (launching.go_on, launching.give_up):
+            with pytest.raises(NotAllowed):
+                act(actor=bob, job_id=job.pk, now=NOW)
+
+        assert launching.give_up(actor=alice, job_id=job.pk, now=NOW)
+
+    def test_given_up_while_collecting_ends_with_the_verdict(self, alice: Actor, place: Place) -> None:
+        job = builders.make_job(
+            team=place.dataset.team,
+            state=State.NEEDS_ATTENTION,
+            attention_from=State.COLLECTING,
+            outcome="succeeded",
+        )
+
+        launching.give_up(actor=alice, job_id=job.pk, now=NOW)
+
+        job.refresh_from_db()
+        assert job.state == State.SUCCEEDED
+
+    def test_ends_when_the_job_is_to_be_stopped_at_its_node(self, alice: Actor, place: Place) -> None:
+        job = builders.make_job(
+            team=place.dataset.team, state=State.NEEDS_ATTENTION, attention_from=State.RUNNING
+        )
+
+        assert launching.cancel(actor=alice, job_id=job.pk, now=NOW)
+
+        job.refresh_from_db()
+        assert (job.state, job.cancel_requested_at) == (State.RUNNING, NOW)

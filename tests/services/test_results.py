@@ -228,6 +228,17 @@ class TestCrash:
         assert job.results.filter(status=Result.Status.ARCHIVED).count() == 5
         assert {r.file.name for r in job.results.all()} == set(stored())
 
+    def test_in_the_middle_of_an_archive_leaves_what_was_unpacked_as_it_is(
+        self, job: Job, far: FakeNode, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.crash_at("_archive", 5, monkeypatch, job, clock)
+        clock.tick(200)
+
+        collect(job, clock)
+
+        assert job.results.get(path="summary.csv").archived_at == NOW
+        assert job.results.get(path="plots/swell.svg").archived_at == clock()
+
 
 class TestFailing:
     def test_is_tried_again_and_then_the_job_ends_with_its_verdict_and_a_note(
@@ -275,12 +286,16 @@ class TestFailing:
         assert job.results.filter(status=Result.Status.ARCHIVED).count() == 4
 
     def test_shows_a_new_version_each_time(self, job: Job, far: FakeNode, clock: Clock) -> None:
-        far.will("open_result", not_there(), [b"x"], [OUTPUTS])
+        def wish_meanwhile(**_: Any) -> Any:
+            Job.objects.record(job_id=job.pk, kind=JobEvent.Kind.STOP_WISH, now=NOW)
+            raise not_there()
+
+        far.will("open_result", wish_meanwhile, [b"x"], [OUTPUTS])
         before = job.version
 
         collect(job, clock)
 
-        assert job.version == before + 1
+        assert job.version == before + 2
 
     def test_is_repaired_by_a_later_success(self, job: Job, far: FakeNode, clock: Clock) -> None:
         for _ in range(results.TRIES_WHILE_COLLECTING):
@@ -513,10 +528,9 @@ class TestLease:
                 pass
             return save(name, content, max_length=max_length)
 
-        # Patched by name: storing takes minutes.
-        monkeypatch.setattr(default_storage, "save", save_slowly)
-
-        collect(job, clock)
+        with monkeypatch.context() as patch:
+            patch.setattr(default_storage, "save", save_slowly)  # patched by name: storing takes minutes
+            collect(job, clock)
 
         assert job.state == State.SUCCEEDED
 

@@ -121,7 +121,9 @@ class TestStart:
     ) -> None:
         far.will(
             "start_free",
-            lambda request, proof: make_report(long_id="e-0x1", status=11, finished_at=NOW.timestamp()),
+            lambda request, proof: make_report(
+                long_id="e-0x1", tag=request.tag, status=11, finished_at=NOW.timestamp()
+            ),
         )
 
         advance(job, clock)
@@ -232,6 +234,17 @@ class TestLostAnswer:
         assert lost.start_sent_at == NOW
         assert lost.missing_count == 0
         assert lost.state == State.STARTING
+
+    def test_silences_everybody_when_the_look_was_one_too_many(
+        self, lost: Job, far: FakeNode, clock: Clock
+    ) -> None:
+        far.will("jobs_of", refused("rate_limited", retryable=True, retry_after_s=40))
+        clock.tick(15)
+
+        advance(lost, clock)
+
+        with pytest.raises(budget.OutOfBudget):
+            budget.spend(node=lost.node, purpose=Purpose.ACT, now=clock.tick(39))
 
     def test_keeps_waiting_when_part_of_the_list_cannot_be_read(
         self, lost: Job, far: FakeNode, clock: Clock
@@ -378,7 +391,7 @@ class TestRefusedStart:
         self, job: Job, far: FakeNode, clock: Clock
     ) -> None:
         far.will("start_free", not_there())
-        clock.tick(6 * 3600 + 1)
+        Job.objects.filter(pk=job.pk).update(trouble_count=running.UNANSWERED_MAX)
 
         advance(job, clock)
 
@@ -527,6 +540,7 @@ class TestCancelBeforeStart:
 
         assert (job.state, job.reason, job.ended_at) == (State.CANCELLED, "stopped", NOW)
         assert far.calls == []
+        assert not job.events.filter(after=State.STARTING).exists()
 
     def test_ends_a_job_whose_start_did_not_leave_yet(
         self, job: Job, far: FakeNode, clock: Clock, alice: Actor
@@ -660,6 +674,23 @@ class TestPulse:
         assert self.beat(clock)
 
         assert queued() == [("advance", (str(job.pk),))]
+
+    def test_leaves_a_job_to_another_process_that_claimed_it_in_between(
+        self, team: Team, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        jobs = [builders.make_job(team=team, next_check_at=NOW - timedelta(seconds=9 - i)) for i in range(2)]
+        enqueued = []
+
+        def enqueue(task: str, job_id: uuid.UUID) -> None:
+            enqueued.append(job_id)
+            Job.objects.filter(pk=jobs[1].pk).update(next_check_at=NOW + running.CLAIM)
+
+        # Patched by name: the other process comes between the query and the second claim.
+        monkeypatch.setattr(queue, "enqueue", enqueue)
+
+        self.beat(clock)
+
+        assert enqueued == [jobs[0].pk]
 
     def test_makes_a_claimed_job_due_again_if_its_task_got_lost(self, job: Job, clock: Clock) -> None:
         self.beat(clock)

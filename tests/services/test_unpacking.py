@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import sys
 import tarfile
 from collections.abc import Callable
 
@@ -226,13 +227,18 @@ class TestUnpack:
         assert data.given < 2 * unpacking.HEADERS_MAX_BYTES
 
     def test_survives_headers_that_announce_headers_without_end(self) -> None:
+        limit = sys.getrecursionlimit()  # tarfile opens such headers one inside the other
         record = b"12 path=abc\n"
         data = (header("x", size=len(record), kind=tarfile.XHDTYPE) + record.ljust(512, b"\0")) * 990
 
-        files, (left_out,) = opened(data)
+        sys.setrecursionlimit(1000)  # Python's own; some libraries raise it
+        try:
+            files, (left_out,) = opened(data)
+        finally:
+            sys.setrecursionlimit(limit)
 
         assert files == {}
-        assert "damaged" in left_out.why
+        assert "RecursionError" in left_out.why
 
     @pytest.mark.parametrize(
         "spoil",

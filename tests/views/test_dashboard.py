@@ -66,9 +66,8 @@ class TestDashboard:
             for _ in range(4):
                 builders.make_job(team=cast.team, state=state)
 
-        # 3 who is asking (session, person, memberships), 2 frame (counts, pulse), 1 totals, 2 for each of three
-        # lists, and 4: kinds of assets, wallets, results, nodes.
-        with django_assert_max_num_queries(16):
+        # 3 who is asking (session, person, memberships), 1 frame, and 5: totals, jobs, their datasets, results, nodes.
+        with django_assert_max_num_queries(9):
             alice.get("/coastal/")
 
 

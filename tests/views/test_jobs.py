@@ -281,6 +281,7 @@ class TestDetail:
     def test_offers_a_decision_where_one_is_needed(self, cast: Cast, bob: Client) -> None:
         job = builders.make_job(
             team=cast.team,
+            launched_by=cast.bob,
             state=State.NEEDS_ATTENTION,
             attention_from="RUNNING",
             message="The node forgot it.",
@@ -390,7 +391,9 @@ class TestStatus:
         assert 'id="log" hx-swap-oob="true"' in page
 
     def test_goes_on_polling_while_a_person_decides(self, cast: Cast, vera: Client) -> None:
-        job = builders.make_job(team=cast.team, state=State.NEEDS_ATTENTION, attention_from="RUNNING")
+        job = builders.make_job(
+            team=cast.team, launched_by=cast.bob, state=State.NEEDS_ATTENTION, attention_from="RUNNING"
+        )
 
         assert vera.get(address(job, "status/"), {"v": "0.0"}, headers=HTMX).status_code == 200
 
@@ -555,7 +558,9 @@ class TestActs:
         assert again.launched_by == cast.bob
 
     def test_go_on_returns_a_job_to_where_it_was(self, cast: Cast, bob: Client) -> None:
-        job = builders.make_job(team=cast.team, state=State.NEEDS_ATTENTION, attention_from="RUNNING")
+        job = builders.make_job(
+            team=cast.team, launched_by=cast.bob, state=State.NEEDS_ATTENTION, attention_from="RUNNING"
+        )
 
         bob.post(address(job, "go-on/"))
 
@@ -563,7 +568,9 @@ class TestActs:
         assert job.state == State.RUNNING
 
     def test_give_up_ends_a_job(self, cast: Cast, bob: Client) -> None:
-        job = builders.make_job(team=cast.team, state=State.NEEDS_ATTENTION, attention_from="RUNNING")
+        job = builders.make_job(
+            team=cast.team, launched_by=cast.bob, state=State.NEEDS_ATTENTION, attention_from="RUNNING"
+        )
 
         bob.post(address(job, "give-up/"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.utils.timezone import now as clock
 
 from jobs import queue
 from jobs.services import running
@@ -17,5 +18,5 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         """Run until SIGTERM or Ctrl-C."""
-        running.free_pulse()
+        running.free_leases_of_the_dead(now=clock())
         queue.run_worker()

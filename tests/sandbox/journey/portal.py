@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ WORKER_ENDS_WITHIN_S = 20.0  # what the worker promises
 T = TypeVar("T")
 
 
-def wait_for(fact: Callable[[], T], what: str, *, within_s: float = DEADLINE_S) -> T:
+def wait_for(fact: Callable[[], T | None], what: str, *, within_s: float = DEADLINE_S) -> T:
     """Return the first truthy value of `fact`; fail with `what` when the deadline is over."""
     deadline = time.monotonic() + within_s
     while True:
@@ -76,9 +76,10 @@ class Command:
         return Ended(code=self._process.returncode, stdout=stdout, stderr=stderr)
 
     def close(self) -> None:
-        """End it whatever it does."""
-        self._process.kill()
-        self._process.communicate()
+        """End it, whatever it does, unless somebody waited for it."""
+        if self._process.stdout is not None and not self._process.stdout.closed:
+            self._process.kill()
+            self._process.communicate()
 
 
 class Portal:
@@ -237,12 +238,12 @@ class Portal:
 
     # the worker
 
-    def start_worker(self) -> int:
-        """Start a worker in a process group of its own and return that group; wait until it beats."""
+    def start_worker(self, *, python: Sequence[str] = (sys.executable,)) -> int:
+        """Start a worker in a process group of its own and return that group. python: what runs manage.py."""
         assert self._worker is None, "there is a worker already"
         with (self.folder / "worker.log").open("ab") as log:
             self._worker = subprocess.Popen(
-                [sys.executable, "manage.py", "worker"],
+                [*python, "manage.py", "worker"],
                 cwd=ROOT,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -282,8 +283,7 @@ class Portal:
     def close(self) -> None:
         """End every process that was started here."""
         for command in self._commands:
-            if command.runs:
-                command.close()
+            command.close()
         if self._worker is not None:
             self.kill_worker()
 

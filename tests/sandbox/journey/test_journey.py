@@ -1,6 +1,7 @@
 """Jobs from the command line to the archived result, on a real sandbox, with a real worker."""
 
 import json
+import signal
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ JOBS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ended(portal: Portal) -> dict[str, Ended]:
     """Every one of JOBS, launched at once and waited for: the node runs two at a time and queues the others."""
     commands = {name: portal.begin_launch(**options) for name, options in JOBS.items()}
@@ -186,9 +187,9 @@ class TestQueue:
             "refreshing.watch(job_id=answer, now=clock())"
         )
 
-        job = portal.wait_for_state(again, "SUCCEEDED", "FAILED", "CANCELLED", "NEEDS_ATTENTION")
-        assert job["state"] == "SUCCEEDED"
-        assert job["rerun_of_id"] == expired.job["id"].replace("-", "")
+        row = portal.wait_for_state(again, "SUCCEEDED", "FAILED", "CANCELLED", "NEEDS_ATTENTION")
+        assert row["state"] == "SUCCEEDED"
+        assert row["rerun_of_id"] == expired.job["id"].replace("-", "")
 
 
 @restarts
@@ -261,3 +262,19 @@ class TestWorkerRestarts:
         fragile.start_worker()
         assert waiting.end().code == 0
         assert (len(fragile.at_node(job_id)), fragile.runs(job_id)) == (1, 1)
+
+    def test_worker_ends_in_time_and_leaves_no_process_although_the_node_hangs(self, fragile: Portal) -> None:
+        group = fragile.start_worker()
+        waiting, job_id = fragile.begin_watched(
+            "Word count", datasets=("US Constitution",), params={"seconds": 20}
+        )
+        wait_for(lambda: fragile.live_log(job_id), "a worker that follows the log")
+        fragile.box.process.send_signal(signal.SIGSTOP)
+        try:
+            took_s = fragile.stop_worker(whole_group=False)
+        finally:
+            fragile.box.process.send_signal(signal.SIGCONT)
+
+        assert took_s < WORKER_ENDS_WITHIN_S
+        assert living(group=group) == []
+        waiting.close()

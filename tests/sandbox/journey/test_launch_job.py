@@ -16,7 +16,7 @@ NO_WORKER = "No worker has been alive for 30 s"
 
 @pytest.fixture(scope="module")
 def twins(idle: Portal) -> dict[str, str]:
-    """A second dataset that bears the name of the Iris flowers; both DIDs."""
+    """Two datasets of the same name but for its capitals; their DIDs."""
     idle.call(
         "twin = Asset.objects.get(name='US Constitution')\n"
         "twin.pk, twin.did, twin.name = None, 'did:op:' + 'ab' * 32, 'mauna loa co2'\ntwin.save()"

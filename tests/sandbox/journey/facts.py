@@ -1,0 +1,384 @@
+"""The durable facts on the way of a free job, in one place: what each one says, and how a test gets there.
+
+A fact is named after the one place in the services that writes it. Every such place is in FACTS, or in NO_FACTS with the
+reason why nobody has to be killed there; a test compares both with what the source says.
+"""
+
+import io
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.sandbox.journey.mortal import FUTURE, PAST, Mortal, closed_port
+from tests.sandbox.journey.portal import wait_for
+
+RESULTS = frozenset({"algorithm.log", "outputs.tar", "words.csv", "words.svg"})
+
+# The services that a free job passes; the others have nothing to do with a single job.
+ON_THE_WAY = {"launching", "running", "refreshing", "following", "results", "gateway", "budget"}
+ASIDE = {
+    "catalogue": "what is published, for all jobs",
+    "demo": "sets up a demo",
+    "nodes": "what nodes offer, for all jobs",
+    "teams": "who may do what",
+    "unpacking": "reads only",
+    "vault": "reads only",
+    "wallets": "keys, for all jobs",
+}
+
+
+def nothing(portal: Mortal) -> None:
+    """Let things take their course."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """What happens to a job around an interruption, and how it should end.
+
+    before: prepares the database, or an earlier death; meanwhile: what happens while the worker lives; after: what is
+    put right after its death. jobs, runs: how many jobs and starts of the algorithm the node should have.
+    """
+
+    seconds: float = 0
+    before: Callable[[Mortal], None] = nothing
+    meanwhile: Callable[[Mortal], None] = nothing
+    after: Callable[[Mortal], None] = nothing
+    state: str = "SUCCEEDED"
+    reason: str = ""
+    jobs: int = 1
+    runs: int = 1
+    files: frozenset[str] = RESULTS
+    shortened: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that is true from now on, whoever dies. nth: of several like it, the ones after which to die."""
+
+    says: str
+    way: str = "plain"
+    nth: tuple[int, ...] = (1,)
+
+
+def sql(*statements: str) -> Callable[[Mortal], None]:
+    """Return what changes the portal's database behind its back."""
+
+    def change(portal: Mortal) -> None:
+        for statement in statements:
+            portal.write(statement)
+
+    return change
+
+
+def died(*earlier: str) -> Callable[[Mortal], None]:
+    """Return an earlier life: workers that died after these facts."""
+
+    def die(portal: Mortal) -> None:
+        for at in earlier:
+            portal.begin_to_die(at)
+            portal.wait_for_death()
+
+    return die
+
+
+def node_is_away(portal: Mortal) -> None:
+    """Let the portal find nobody where the node was."""
+    portal.write("UPDATE jobs_node SET base_url = ?", f"http://127.0.0.1:{closed_port()}")
+
+
+def node_is_back(portal: Mortal) -> None:
+    """Let the portal find the node again."""
+    portal.write("UPDATE jobs_node SET base_url = ?", portal.box.node_url)
+
+
+def once_it_runs(act: Callable[[Mortal], None]) -> Callable[[Mortal], None]:
+    """Return an act that waits until the algorithm runs and the portal knows it."""
+
+    def wait_and_act(portal: Mortal) -> None:
+        portal.wait_for_state(portal.job_id, "RUNNING")
+        wait_for(lambda: portal.runs(portal.job_id), "the start of the algorithm")
+        act(portal)
+
+    return wait_and_act
+
+
+def both(*acts: Callable[[Mortal], None]) -> Callable[[Mortal], None]:
+    """Return several acts as one."""
+
+    def do(portal: Mortal) -> None:
+        for act in acts:
+            act(portal)
+
+    return do
+
+
+def archive_lies(portal: Mortal) -> None:
+    """Let the node's archive of outputs end, with the size it has, in the middle of its last file."""
+    (node_job,) = portal.at_node(portal.job_id)
+    (path,) = portal.box.state.glob(f"**/{node_job}/outputs.tar")
+    content = bytearray(path.read_bytes())
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        last = archive.getmembers()[-1]
+    last.size = len(content)
+    content[last.offset : last.offset + tarfile.BLOCKSIZE] = last.tobuf(tarfile.USTAR_FORMAT)
+    path.write_bytes(content)
+
+
+def ended_without_one_result(portal: Mortal) -> None:
+    """Let a worker end the job, then make it so that one result could not be fetched at the time."""
+    portal.start_worker()
+    portal.end_of_job()
+    portal.kill_worker()
+    portal.write(
+        "UPDATE jobs_result SET status = 'failed', file = '', attempts = 4, next_try_at = ? WHERE name = 'algorithm.log'",
+        PAST,
+    )
+    portal.write("UPDATE jobs_job SET message = message || ' 1 of its results could not be fetched yet.'")
+
+
+def put_aside_while_collecting(portal: Mortal) -> None:
+    """Put the job aside while it was collecting, and let a person ask to go on."""
+    died("refreshing._end: move COLLECTING")(portal)
+    portal.write("UPDATE jobs_job SET state = 'NEEDS_ATTENTION', attention_from = 'COLLECTING'")
+    portal.write("DELETE FROM django_q_ormq")
+    portal.call(f"answer = launching.go_on(actor=actor, job_id=uuid.UUID({portal.job_id!r}), now=clock())")
+
+
+ASIDE_JOB = (
+    "UPDATE jobs_job SET state = 'NEEDS_ATTENTION', attention_from = 'REQUESTED', reason = 'internal_error'"
+)
+WATCHED = f"UPDATE jobs_job SET watched_until = '{FUTURE}'"
+WISH = f"UPDATE jobs_job SET cancel_requested_at = '{PAST}', next_check_at = '{PAST}'"
+QUEUE_LOST = "DELETE FROM django_q_ormq"
+SENT = f"UPDATE jobs_job SET state = 'STARTING', start_sent_at = '{PAST}', start_attempts = "
+BEATEN = f"INSERT INTO jobs_pulse (name, holder, lease_until) VALUES ('pulse', 'someone dead', '{FUTURE}')"
+
+WAYS = {
+    "plain": Way(),
+    "pulse held by the dead": Way(before=sql(BEATEN)),
+    "node never asked": Way(before=sql("DELETE FROM jobs_nodebudget")),
+    "watched": Way(seconds=1.5, before=sql(WATCHED)),
+    "followed for long": Way(
+        seconds=2.5, before=sql(WATCHED), shortened={"jobs.services.following.FOLLOW_FOR": 1}
+    ),
+    "short pulse": Way(shortened={"jobs.tasks.PULSE_FOR_S": 0.5}),
+    "queue lost": Way(before=sql(QUEUE_LOST)),
+    "queue lost while collecting": Way(
+        before=both(died("refreshing._end: move COLLECTING"), sql(QUEUE_LOST))
+    ),
+    "stopped": Way(
+        seconds=60, meanwhile=once_it_runs(sql(WISH)), state="CANCELLED", reason="stopped", files=frozenset()
+    ),
+    "stopped before the start": Way(
+        before=sql(WISH), state="CANCELLED", reason="stopped", jobs=0, runs=0, files=frozenset()
+    ),
+    "start never arrived": Way(before=sql(SENT + "1")),
+    "start never arrived three times": Way(
+        before=sql(SENT + "3"),
+        state="NEEDS_ATTENTION",
+        reason="start_lost",
+        jobs=0,
+        runs=0,
+        files=frozenset(),
+    ),
+    "node away": Way(before=node_is_away, after=node_is_back),
+    "node away for hours": Way(
+        before=both(node_is_away, sql(f"UPDATE jobs_job SET requested_at = '{PAST}'")),
+        state="NEEDS_ATTENTION",
+        reason="start_unanswered",
+        jobs=0,
+        runs=0,
+        files=frozenset(),
+    ),
+    "node away while it runs": Way(seconds=1, meanwhile=once_it_runs(node_is_away), after=node_is_back),
+    "node away while collecting": Way(
+        before=both(died("refreshing._end: move COLLECTING"), node_is_away), after=node_is_back
+    ),
+    "node asked often": Way(
+        before=sql("UPDATE jobs_node SET requests_per_minute = 2"),
+        after=sql("UPDATE jobs_node SET requests_per_minute = 10000"),
+    ),
+    "node refuses": Way(
+        before=sql("UPDATE jobs_environment SET env_id = '0xnone-0xnone'"),
+        state="FAILED",
+        reason="unknown_environment",
+        jobs=0,
+        runs=0,
+        files=frozenset(),
+    ),
+    "node forgets": Way(
+        before=sql(
+            f"UPDATE jobs_job SET state = 'RUNNING', node_job_id = '0xab-none', accepted_at = '{PAST}'"
+        ),
+        state="NEEDS_ATTENTION",
+        reason="node_forgot",
+        jobs=0,
+        runs=0,
+        files=frozenset(),
+    ),
+    "archive cut off": Way(
+        before=both(died("refreshing._end: move COLLECTING"), archive_lies),
+        files=frozenset({"algorithm.log", "outputs.tar"}),
+    ),
+    "fetched twice": Way(before=died("results._archive: save")),
+    "result repaired": Way(before=ended_without_one_result),
+    "error nobody foresaw": Way(
+        before=sql("UPDATE jobs_job SET container = '{}'"),
+        state="NEEDS_ATTENTION",
+        reason="internal_error",
+        jobs=0,
+        runs=0,
+        files=frozenset(),
+    ),
+    "put aside while collecting": Way(before=put_aside_while_collecting),
+    "a person stops": Way(state="CANCELLED", reason="stopped", jobs=0, runs=0, files=frozenset()),
+    "a person goes on": Way(before=sql(ASIDE_JOB)),
+    "a person gives up": Way(
+        before=sql(ASIDE_JOB), state="FAILED", reason="internal_error", jobs=0, runs=0, files=frozenset()
+    ),
+}
+
+# Where a worker falls asleep past its leases, while another one goes on.
+FROZEN = {
+    "running.advance: claim": Fact("about to look at the job"),
+    "running._begin: move STARTING": Fact("about to start it"),
+    "gateway._Turn.next_nonce: update": Fact("about to sign the start", nth=(1, 2)),
+    "running._send_start.send: record": Fact("about to send the start"),
+    "running._send_start.send: start_free": Fact("has the node's answer to the start"),
+    "running._accepted: move RUNNING": Fact("about to note what the node said"),
+    "refreshing.apply_report: update": Fact("has noted what the node said"),
+    "following._append: create": Fact("about to read on in the log", way="watched"),
+    "running._stop.send: record": Fact("about to send the stop", way="stopped"),
+    "refreshing._end: move COLLECTING": Fact("about to fetch"),
+    "gateway._turn: update 2": Fact("about to read what a result holds", nth=(2,)),
+    "results._archive: save": Fact("has stored a file, about to say so", nth=(1, 3)),
+    "results._archive: update": Fact("about to fetch the next result"),
+    "results._finish: move": Fact("about to give the lease back"),
+}
+
+# Facts that a person's wish makes, and the wish.
+WISHES = {
+    "launching.cancel: record": "launching.cancel(actor=actor, job_id=job_id, now=clock())",
+    "launching.go_on: move": "launching.go_on(actor=actor, job_id=job_id, now=clock())",
+    "launching.give_up: move FAILED": "launching.give_up(actor=actor, job_id=job_id, now=clock())",
+}
+
+FACTS = {
+    # asked for
+    "launching.cancel: record": Fact("A person's wish to stop the job.", way="a person stops"),
+    "launching.go_on: move": Fact("A person's wish to go on after all.", way="a person goes on"),
+    "launching.give_up: move FAILED": Fact("A person has ended the job.", way="a person gives up"),
+    # taken up
+    "queue.run_worker: update_or_create": Fact("The queue asks for a pulse each minute."),
+    "queue.run_worker: enqueue PULSE": Fact("The queue asks for a pulse now."),
+    "django_q: a task is taken": Fact("The queue has handed out a task, and does so once.", nth=(1, 2)),
+    "django_q: a task is done": Fact("The queue has forgotten a task."),
+    "running.free_pulse: update": Fact(
+        "A dead worker no longer has the pulse.", way="pulse held by the dead"
+    ),
+    "running.pulse: get_or_create": Fact("There is a pulse."),
+    "running.pulse: update 2": Fact("The pulse is taken, and has beaten.", nth=(1, 2)),
+    "running.hand_over_pulse: update": Fact("The pulse is let go of.", way="short pulse"),
+    "running.hand_over_pulse: enqueue PULSE": Fact("The next pulse is asked for.", way="short pulse"),
+    "running._enqueue_due_jobs: update": Fact("The pulse has claimed a due job.", way="queue lost"),
+    "running._enqueue_due_jobs: enqueue ADVANCE 2": Fact(
+        "A step with the job is asked for.", way="queue lost"
+    ),
+    "running._enqueue_due_jobs: enqueue ADVANCE": Fact("The stop is asked for again.", way="stopped"),
+    "running._enqueue_due_jobs: enqueue REFRESH": Fact("A look at the node's jobs is asked for."),
+    "running._enqueue_due_jobs: enqueue COLLECT": Fact(
+        "Fetching the results is asked for again.", way="queue lost while collecting"
+    ),
+    "running.advance: claim": Fact("The lease on the job is taken."),
+    "running.advance: release": Fact("The lease on the job is given back."),
+    "running.advance: enqueue COLLECT": Fact(
+        "Fetching the results is asked for by a step.", way="put aside while collecting"
+    ),
+    # started
+    "running._begin: move STARTING": Fact("The job is STARTING."),
+    "gateway._turn: get_or_create": Fact("There is a turn for this address at this node."),
+    "gateway._turn: update": Fact("The turn to sign is taken."),
+    "gateway._Turn.next_nonce: update": Fact(
+        "The nonce is stored before anything is sent with it.", nth=(1, 2)
+    ),
+    "gateway._turn: update 2": Fact("The turn to sign is given back.", nth=(1, 2)),
+    "budget.spend: get_or_create": Fact("There is a count of requests to the node.", way="node never asked"),
+    "budget.spend: update": Fact("A request to the node is counted, not yet sent.", nth=(1, 2)),
+    "running._send_start.send: record": Fact("The start is written down as sent; it is about to be."),
+    "running._send_start.send: start_free": Fact("The node has accepted the job; nobody here knows yet."),
+    "running._accepted: move RUNNING": Fact("The job is RUNNING, with the node's id."),
+    "running._later: update": Fact("The step is put off, with the trouble.", way="node away"),
+    "running._may_repeat: update": Fact(
+        "The node's list did not show the job once.", way="start never arrived"
+    ),
+    "running._may_repeat: move NEEDS_ATTENTION": Fact(
+        "The start was lost three times.", way="start never arrived three times"
+    ),
+    "running._start_failed: move FAILED": Fact("The node has refused the job.", way="node refuses"),
+    "running._start_failed: move NEEDS_ATTENTION": Fact(
+        "The node has not answered the start for hours.", way="node away for hours"
+    ),
+    "running.report_crash: move NEEDS_ATTENTION": Fact(
+        "An error nobody foresaw has put the job aside.", way="error nobody foresaw"
+    ),
+    # watched
+    "refreshing.refresh: update": Fact("The look at the node waits for its budget.", way="node asked often"),
+    "refreshing.refresh: update 2": Fact("The node has answered."),
+    "refreshing.apply_report: update": Fact("A new status of the node is noted.", nth=(1, 2)),
+    "refreshing.apply_report: update 2": Fact("The node has said the same again.", way="watched"),
+    "refreshing.apply_report: enqueue FOLLOW": Fact("Following the log is asked for.", way="watched"),
+    "refreshing._note_trouble: update": Fact("The node did not answer.", way="node away while it runs"),
+    "refreshing._missing: update": Fact("The node's answer did not contain the job.", way="node forgets"),
+    "refreshing._missing: move NEEDS_ATTENTION": Fact("The node has forgotten the job.", way="node forgets"),
+    "following._claim: update": Fact("The log is followed.", way="watched"),
+    "following._append: create": Fact("A piece of the log is stored.", way="watched", nth=(1, 2)),
+    "following.follow: update": Fact("The log is no longer followed.", way="watched"),
+    "following.follow: enqueue FOLLOW": Fact("The next follower is asked for.", way="followed for long"),
+    # stopped
+    "running._cancel: move CANCELLED": Fact(
+        "The job is CANCELLED: nothing was sent.", way="stopped before the start"
+    ),
+    "running._stop.send: record": Fact("The stop is written down as sent; it is about to be.", way="stopped"),
+    "running._stop.send: stop": Fact("The node knows of the stop; nobody here knows yet.", way="stopped"),
+    "running._stop: update": Fact("A look at the stopped job is due.", way="stopped"),
+    # archived
+    "refreshing._end: move COLLECTING": Fact("The job is COLLECTING, with its outcome."),
+    "results.collect: claim": Fact("The lease for fetching is taken."),
+    "results.collect: release": Fact("The lease for fetching is given back."),
+    "results._collect: get_or_create": Fact("A result is known.", nth=(1, 2)),
+    "results._renewer.alive: renew": Fact("The lease for fetching is renewed."),
+    "results._archive: delete": Fact("A file without a row that knows of it is gone.", way="fetched twice"),
+    "results._archive: save": Fact("A file is stored; no row knows of it.", nth=(1, 2)),
+    "results._archive: update": Fact("A result is archived.", nth=(1, 3)),
+    "results._fetch: delete": Fact("The live log is gone, the archived one is here.", way="watched"),
+    "results._unpack: get_or_create": Fact("A file within the archive of outputs is known."),
+    "results._unpack: update": Fact("A file within the archive is damaged.", way="archive cut off"),
+    "results._unpack: update 2": Fact("The archive of outputs is unpacked."),
+    "results._failed: update": Fact("A result could not be fetched.", way="node away while collecting"),
+    "results._finish: update": Fact("Fetching goes on later.", way="node away while collecting"),
+    "results._finish: move": Fact("The job has ended, with everything here."),
+    "running._claim_due_results: update": Fact("A missing result is due.", way="result repaired"),
+    "running.pulse: enqueue COLLECT": Fact("Fetching a missing result is asked for.", way="result repaired"),
+    "results._note_repaired: update": Fact("A missing result is here.", way="result repaired"),
+}
+
+WITH = "commits with "
+NO_FACTS = {
+    "launching.launch: create": "the web process: see TestLaunching",
+    "launching.launch: bulk_create": f"{WITH}launching.launch: create",
+    "launching.launch: create 2": f"{WITH}launching.launch: create",
+    "launching.launch: enqueue ADVANCE": f"{WITH}launching.launch: create",
+    "launching.cancel: enqueue ADVANCE": f"{WITH}launching.cancel: record",
+    "launching.go_on: enqueue ADVANCE": f"{WITH}launching.go_on: move",
+    "refreshing.apply_report: create": f"{WITH}refreshing.apply_report: update",
+    "refreshing._end: enqueue COLLECT": f"{WITH}refreshing._end: move COLLECTING",
+    "following._append: update": f"{WITH}following._append: create",
+    "results._note_repaired: create": f"{WITH}results._note_repaired: update",
+    "refreshing.watch: update": "a page is looked at: forgotten after 20 s anyway",
+    "refreshing.watch: update 2": "asks earlier for what is asked anyway",
+    "refreshing.check_now: update": "asks earlier for what is asked anyway",
+    "results.open_result: create": "a person fetches a result of a job that has ended",
+    "budget.exhaust: update_or_create": "a pause; whoever does not know of it is refused once more and pauses",
+    "running.pulse: update": "a worker that was told to end lets go of the pulse; the next one takes it at its start",
+    "running.pulse: enqueue LOOK_AT_NODE": "what nodes offer, for all jobs",
+}

@@ -1,0 +1,312 @@
+"""Rows become clients outside of transactions, and each address signs in turn."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from jobs.models import Node, NodeToken, NonceLease, Wallet
+from jobs.ocean.errors import Rejected
+from jobs.ocean.signing import Proof, Signed, Token, prove_stop
+from jobs.services import budget, gateway, vault
+from jobs.services.budget import OutOfBudget, Purpose
+from jobs.services.gateway import InTransaction, NoTurn, open_node, signed
+from tests.builders import NOW
+from tests.conftest import Cast
+from tests.services.conftest import Place, run_together
+from tests.services.fakes import STRANGER, Clock, FakeNode, refused
+
+NOW_MS = int(NOW.timestamp() * 1000)
+
+
+def act_signed(place: Place, far: FakeNode, clock: Clock, act: Any = None, **values: Any) -> Any:
+    given = {"wallet": place.wallet, "node": place.node, "prove": prove_stop} | values
+    return signed(backend=far, clock=clock, act=act or (lambda proof: proof), **given)
+
+
+def lease() -> NonceLease:
+    return NonceLease.objects.get()
+
+
+class TestOpenNode:
+    def test_refuses_inside_a_transaction(self, place: Place, far: FakeNode, clock: Clock) -> None:
+        with (
+            transaction.atomic(),
+            pytest.raises(InTransaction),
+            open_node(node=place.node, purpose=Purpose.ACT, clock=clock),
+        ):
+            pass
+
+    def test_counts_every_request(self, place: Place, far: FakeNode, clock: Clock) -> None:
+        with open_node(node=place.node, purpose=Purpose.BACKGROUND, clock=clock) as backend:
+            for _ in range(14):
+                backend.identify()
+            with pytest.raises(OutOfBudget):
+                backend.identify()
+
+        assert len(far.calls) == 14
+
+    def test_silences_everybody_when_the_node_has_enough(
+        self, place: Place, far: FakeNode, clock: Clock
+    ) -> None:
+        far.will("identify", refused("rate_limited", retry_after_s=7))
+
+        with (
+            pytest.raises(Rejected),
+            open_node(node=place.node, purpose=Purpose.ACT, clock=clock) as backend,
+        ):
+            backend.identify()
+
+        with pytest.raises(OutOfBudget) as caught:
+            budget.spend(node=place.node, purpose=Purpose.ACT, now=NOW)
+        assert caught.value.available_at == NOW + timedelta(seconds=7.2)
+
+    def test_goes_on_after_any_other_refusal(self, place: Place, far: FakeNode, clock: Clock) -> None:
+        far.will("identify", refused("server_error"))
+
+        with (
+            pytest.raises(Rejected),
+            open_node(node=place.node, purpose=Purpose.ACT, clock=clock) as backend,
+        ):
+            backend.identify()
+
+        budget.spend(node=place.node, purpose=Purpose.ACT, now=NOW)
+
+
+class TestSigned:
+    def test_signs_with_the_time_in_milliseconds(self, place: Place, far: FakeNode, clock: Clock) -> None:
+        proof = act_signed(place, far, clock)
+
+        assert isinstance(proof, Signed)
+        assert (proof.nonce, str(proof.address)) == (NOW_MS, place.wallet.address)
+
+    def test_never_repeats_a_nonce_though_the_clock_stands_still_or_goes_back(
+        self, place: Place, far: FakeNode, clock: Clock
+    ) -> None:
+        nonces = [act_signed(place, far, clock).nonce]
+        nonces.append(act_signed(place, far, clock).nonce)
+        clock.tick(-3600)
+        nonces.append(act_signed(place, far, clock).nonce)
+
+        assert nonces == [NOW_MS, NOW_MS + 1, NOW_MS + 2]
+
+    def test_stores_the_nonce_before_it_is_used(self, place: Place, far: FakeNode, clock: Clock) -> None:
+        seen = []
+
+        def look(proof: Proof) -> None:
+            assert isinstance(proof, Signed)
+            seen.append((lease().last_nonce, proof.nonce))
+
+        act_signed(place, far, clock, look)
+
+        assert seen == [(NOW_MS, NOW_MS)]
+
+    def test_reads_the_counter_once_when_the_nonce_is_refused(
+        self, place: Place, far: FakeNode, clock: Clock
+    ) -> None:
+        far.last_nonce = NOW_MS + 500
+        nonces = []
+
+        def act(proof: Signed) -> str:
+            nonces.append(proof.nonce)
+            if len(nonces) == 1:
+                raise refused("nonce", retryable=True)
+            return "done"
+
+        assert act_signed(place, far, clock, act) == "done"
+        assert nonces == [NOW_MS, NOW_MS + 501]
+        assert lease().last_nonce == NOW_MS + 501
+
+    def test_gives_up_when_the_nonce_is_refused_twice(
+        self, place: Place, far: FakeNode, clock: Clock
+    ) -> None:
+        def act(proof: Signed) -> None:
+            raise refused("nonce", retryable=True)
+
+        with pytest.raises(Rejected):
+            act_signed(place, far, clock, act)
+
+        assert len(far.called("nonce")) == 1
+
+    def test_gives_the_turn_back_also_after_an_error(self, place: Place, far: FakeNode, clock: Clock) -> None:
+        def act(proof: Signed) -> None:
+            raise refused("image")
+
+        with pytest.raises(Rejected):
+            act_signed(place, far, clock, act)
+
+        assert (lease().holder, lease().leased_until) == ("", None)
+
+    def test_silences_everybody_when_the_node_has_enough(
+        self, place: Place, far: FakeNode, clock: Clock
+    ) -> None:
+        def act(proof: Proof) -> None:
+            raise refused("rate_limited", retry_after_s=7)
+
+        with pytest.raises(Rejected):
+            act_signed(place, far, clock, act)
+
+        with pytest.raises(OutOfBudget):
+            budget.spend(node=place.node, purpose=Purpose.ACT, now=NOW)
+
+    def test_says_when_the_key_cannot_be_opened(
+        self, place: Place, far: FakeNode, clock: Clock, settings: Any
+    ) -> None:
+        settings.WALLET_KEYS = ["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]
+
+        with pytest.raises(vault.VaultLocked) as caught:
+            act_signed(place, far, clock)
+
+        assert "PORTAL_WALLET_KEYS" in caught.value.message
+        assert not NonceLease.objects.exists()
+
+
+class TestTurn:
+    def occupy(self, place: Place, *, seconds: float) -> None:
+        NonceLease.objects.create(
+            node=place.node,
+            address=place.wallet.address,
+            holder="other",
+            leased_until=NOW + timedelta(seconds=seconds),
+            last_nonce=NOW_MS + 9_000_000,
+        )
+
+    def test_is_waited_for(
+        self, place: Place, far: FakeNode, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.occupy(place, seconds=30)
+        # Patched by name: waiting moves the test's clock.
+        monkeypatch.setattr(gateway.time, "sleep", lambda _: clock.tick(10))
+
+        proof = act_signed(place, far, clock)
+
+        assert clock() == NOW + timedelta(seconds=30)
+        assert proof.nonce == NOW_MS + 9_000_001
+
+    def test_is_not_waited_for_endlessly(
+        self, place: Place, far: FakeNode, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.occupy(place, seconds=30)
+        monkeypatch.setattr(gateway, "WAIT_FOR_TURN_S", 0)  # patched by name: else the test waits 45 s
+
+        with pytest.raises(NoTurn):
+            act_signed(place, far, clock)
+
+        assert lease().holder == "other"
+
+    def test_that_was_lost_is_noticed_before_the_next_nonce(
+        self, place: Place, far: FakeNode, clock: Clock
+    ) -> None:
+        def act(proof: Signed) -> None:
+            NonceLease.objects.update(holder="other")
+            raise refused("nonce", retryable=True)
+
+        with pytest.raises(NoTurn):
+            act_signed(place, far, clock, act)
+
+        assert (lease().holder, lease().last_nonce) == ("other", NOW_MS)
+
+    def test_is_one_for_all_wallets_of_an_address(
+        self, cast: Cast, place: Place, far: FakeNode, clock: Clock
+    ) -> None:
+        twin = Wallet.objects.create(
+            team=cast.other_team,
+            label="twin",
+            address=place.wallet.address,
+            encrypted_key=place.wallet.encrypted_key,
+            created_at=NOW,
+        )
+        act_signed(place, far, clock)
+
+        assert act_signed(place, far, clock, wallet=twin).nonce == NOW_MS + 1
+        assert NonceLease.objects.count() == 1
+
+    def test_is_another_at_another_node(self, place: Place, far: FakeNode, clock: Clock) -> None:
+        other = Node.objects.create(
+            name="Other", base_url="http://127.0.0.1:8002", network=place.node.network
+        )
+        act_signed(place, far, clock)
+
+        assert act_signed(place, far, clock, node=other).nonce == NOW_MS
+
+    def test_belongs_to_one_thread_at_a_time(self, on_disk: None, place: Place, far: FakeNode) -> None:
+        clock, inside, most, nonces = Clock(), 0, 0, []
+        counting = threading.Lock()
+
+        def act(proof: Signed) -> None:
+            nonlocal inside, most
+            with counting:
+                inside += 1
+                most = max(most, inside)
+                nonces.append(proof.nonce)
+            threading.Event().wait(0.02)  # long enough for the others to come
+            with counting:
+                inside -= 1
+
+        outcomes = run_together(*[lambda: act_signed(place, far, clock, act)] * 4)
+
+        assert outcomes == [None] * 4
+        assert most == 1
+        assert nonces == [NOW_MS + i for i in range(4)]
+
+
+class TestToken:
+    def give(self, place: Place, *, minutes: float) -> None:
+        NodeToken.objects.create(
+            wallet=place.wallet,
+            node=place.node,
+            encrypted_token=vault.seal(b"a-token"),
+            expires_at=NOW + timedelta(minutes=minutes),
+        )
+
+    def test_stands_in_for_the_signature(self, place: Place, far: FakeNode, clock: Clock) -> None:
+        self.give(place, minutes=3)
+
+        proof = act_signed(place, far, clock)
+
+        assert proof == Token(address=proof.address, token="a-token")
+        assert proof.address == place.wallet.address
+        assert not NonceLease.objects.exists()
+
+    @pytest.mark.parametrize("minutes", [-1, 0, 2])
+    def test_about_to_end_is_not_used(
+        self, place: Place, far: FakeNode, clock: Clock, minutes: float
+    ) -> None:
+        self.give(place, minutes=minutes)
+
+        assert isinstance(act_signed(place, far, clock), Signed)
+
+    def test_silences_everybody_when_the_node_has_enough(
+        self, place: Place, far: FakeNode, clock: Clock
+    ) -> None:
+        self.give(place, minutes=60)
+
+        def act(proof: Proof) -> None:
+            raise refused("rate_limited", retry_after_s=7)
+
+        with pytest.raises(Rejected):
+            act_signed(place, far, clock, act)
+
+        with pytest.raises(OutOfBudget):
+            budget.spend(node=place.node, purpose=Purpose.ACT, now=NOW)
+
+    def test_of_another_wallet_is_not_used(self, place: Place, far: FakeNode, clock: Clock) -> None:
+        self.give(place, minutes=60)
+        other = Wallet.objects.create(
+            team=place.wallet.team,
+            label="other",
+            address=str(STRANGER),
+            encrypted_key=place.wallet.encrypted_key,
+            created_at=NOW,
+        )
+
+        assert isinstance(act_signed(place, far, clock, wallet=other), Signed)
+
+    def test_is_not_stored_in_clear(self, place: Place) -> None:
+        self.give(place, minutes=60)
+
+        assert b"a-token" not in bytes(NodeToken.objects.get().encrypted_token)
