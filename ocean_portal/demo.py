@@ -57,7 +57,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--node-port", type=int, default=8001)
     parser.add_argument("--chain-port", type=int, default=8545)
-    parser.add_argument("--step", type=float, default=2.0, help="seconds between a node's steps; a real node's are 2")
+    parser.add_argument(
+        "--step", type=float, default=2.0, help="seconds between a node's steps; a real node's are 2"
+    )
     return parser.parse_args()
 
 
@@ -85,7 +87,9 @@ def _make_secrets() -> bool:
 
 
 def _migrate() -> None:
-    subprocess.run([sys.executable, "manage.py", "migrate", "-v", "0"], cwd=ROOT, check=True)  # our own command
+    subprocess.run(
+        [sys.executable, "manage.py", "migrate", "-v", "0"], cwd=ROOT, check=True
+    )  # our own command
 
 
 def _run(options: argparse.Namespace) -> int:

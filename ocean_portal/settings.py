@@ -17,7 +17,6 @@ from environs import Env
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
-
 def _is_fernet_key(text: str) -> bool:
     try:
         return len(base64.urlsafe_b64decode(text)) == 32

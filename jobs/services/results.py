@@ -163,7 +163,6 @@ def _collect(*, job: Job, holder: str, clock: Clock) -> None:
     )  # the rest is hopeless
     if job.state == State.COLLECTING:
         due = due.exclude(attempts__gt=0, next_try_at__gt=clock())
-    missing_before = missing.count()
     alive = _renewer(job=job, holder=holder, clock=clock)
     wait_until: datetime | None = None
     trouble = ""
@@ -196,7 +195,7 @@ def _collect(*, job: Job, holder: str, clock: Clock) -> None:
     if job.state == State.COLLECTING:
         _finish(job=job, holder=holder, now=clock(), wait_until=wait_until, trouble=trouble)
     else:
-        _note_repaired(job=job, before=missing_before, now=clock())
+        _note_repaired(job=job, now=clock())
 
 
 def _fetch(
@@ -264,7 +263,8 @@ def _archive(
         size=size,
         sha256=digest.hexdigest(),
         trouble="",
-        next_try_at=None,
+        # Where the job has ended, it stays due until that is told: see _note_repaired.
+        next_try_at=None if job.state == State.COLLECTING else result.next_try_at,
         archived_at=clock(),
     )
 
@@ -355,20 +355,23 @@ def _finish(*, job: Job, holder: str, now: datetime, wait_until: datetime | None
     )
 
 
-def _note_repaired(*, job: Job, before: int, now: datetime) -> None:
+def _note_repaired(*, job: Job, now: datetime) -> None:
     """Say of an ended job that results which were missing are here now."""
-    after = _missing(job).count()
-    if after == before:
-        return
+    late = Result.objects.filter(job=job, status=Result.Status.ARCHIVED, next_try_at__isnull=False)
     with transaction.atomic():
+        repaired = late.update(next_try_at=None)
+        if not repaired:
+            return
+        left = _missing(job).count()
         Job.objects.filter(pk=job.pk).update(
-            message=job.message.replace(_missing_note(before), _missing_note(after)), version=F("version") + 1
+            message=job.message.replace(_missing_note(left + repaired), _missing_note(left)),
+            version=F("version") + 1,
         )
         JobEvent.objects.create(
             job=job,
             at=now,
             kind=JobEvent.Kind.RESULT,
-            message=f"{before - after} missing results are here now.",
+            message=f"{repaired} missing results are here now.",
         )
 
 

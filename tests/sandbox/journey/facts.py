@@ -17,6 +17,7 @@ RESULTS = frozenset({"algorithm.log", "outputs.tar", "words.csv", "words.svg"})
 # The services that a free job passes; the others have nothing to do with a single job.
 ON_THE_WAY = {"launching", "running", "refreshing", "following", "results", "gateway", "budget"}
 ASIDE = {
+    "holders": "reads only",
     "catalogue": "what is published, for all jobs",
     "demo": "sets up a demo",
     "nodes": "what nodes offer, for all jobs",
@@ -53,11 +54,20 @@ class Way:
 
 @dataclass(frozen=True)
 class Fact:
-    """Something that is true from now on, whoever dies. nth: of several like it, the ones after which to die."""
+    """Something that is true from now on, whoever dies.
+
+    way: how to get there; also: other ways on which it means more. nth: of several like it, the ones after which to die.
+    """
 
     says: str
     way: str = "plain"
     nth: tuple[int, ...] = (1,)
+    also: tuple[str, ...] = ()
+
+    @property
+    def cases(self) -> list[tuple[str, int]]:
+        """Each way with each number after which to die."""
+        return [(self.way, nth) for nth in self.nth] + [(way, 1) for way in self.also]
 
 
 def sql(*statements: str) -> Callable[[Mortal], None]:
@@ -151,11 +161,13 @@ WATCHED = f"UPDATE jobs_job SET watched_until = '{FUTURE}'"
 WISH = f"UPDATE jobs_job SET cancel_requested_at = '{PAST}', next_check_at = '{PAST}'"
 QUEUE_LOST = "DELETE FROM django_q_ormq"
 SENT = f"UPDATE jobs_job SET state = 'STARTING', start_sent_at = '{PAST}', start_attempts = "
-BEATEN = f"INSERT INTO jobs_pulse (name, holder, lease_until) VALUES ('pulse', 'someone dead', '{FUTURE}')"
 
 WAYS = {
     "plain": Way(),
-    "pulse held by the dead": Way(before=sql(BEATEN)),
+    "after a death": Way(before=died("running._send_start.send: record")),
+    "after the death of a follower": Way(
+        seconds=4, before=both(sql(WATCHED), died("following._append: create"))
+    ),
     "node never asked": Way(before=sql("DELETE FROM jobs_nodebudget")),
     "watched": Way(seconds=1.5, before=sql(WATCHED)),
     "followed for long": Way(
@@ -260,21 +272,31 @@ FROZEN = {
 WISHES = {
     "launching.cancel: record": "launching.cancel(actor=actor, job_id=job_id, now=clock())",
     "launching.go_on: move": "launching.go_on(actor=actor, job_id=job_id, now=clock())",
-    "launching.give_up: move FAILED": "launching.give_up(actor=actor, job_id=job_id, now=clock())",
+    "launching.give_up: move": "launching.give_up(actor=actor, job_id=job_id, now=clock())",
 }
 
 FACTS = {
     # asked for
     "launching.cancel: record": Fact("A person's wish to stop the job.", way="a person stops"),
     "launching.go_on: move": Fact("A person's wish to go on after all.", way="a person goes on"),
-    "launching.give_up: move FAILED": Fact("A person has ended the job.", way="a person gives up"),
+    "launching.give_up: move": Fact("A person has ended the job.", way="a person gives up"),
     # taken up
     "queue.run_worker: update_or_create": Fact("The queue asks for a pulse each minute."),
     "queue.run_worker: enqueue PULSE": Fact("The queue asks for a pulse now."),
     "django_q: a task is taken": Fact("The queue has handed out a task, and does so once.", nth=(1, 2)),
     "django_q: a task is done": Fact("The queue has forgotten a task."),
-    "running.free_pulse: update": Fact(
-        "A dead worker no longer has the pulse.", way="pulse held by the dead"
+    "running.free_leases_of_the_dead: update": Fact(
+        "A dead worker has no job any more.", way="after a death"
+    ),
+    "running.free_leases_of_the_dead: update 2": Fact("The dead worker's job is due.", way="after a death"),
+    "running.free_leases_of_the_dead: update 3": Fact(
+        "A dead worker follows no log any more.", way="after the death of a follower"
+    ),
+    "running.free_leases_of_the_dead: update 4": Fact(
+        "A dead worker has no turn to sign any more.", way="after a death"
+    ),
+    "running.free_leases_of_the_dead: update 5": Fact(
+        "A dead worker has no pulse any more.", way="after a death"
     ),
     "running.pulse: get_or_create": Fact("There is a pulse."),
     "running.pulse: update 2": Fact("The pulse is taken, and has beaten.", nth=(1, 2)),
@@ -349,7 +371,7 @@ FACTS = {
     "results._renewer.alive: renew": Fact("The lease for fetching is renewed."),
     "results._archive: delete": Fact("A file without a row that knows of it is gone.", way="fetched twice"),
     "results._archive: save": Fact("A file is stored; no row knows of it.", nth=(1, 2)),
-    "results._archive: update": Fact("A result is archived.", nth=(1, 3)),
+    "results._archive: update": Fact("A result is archived.", nth=(1, 3), also=("result repaired",)),
     "results._fetch: delete": Fact("The live log is gone, the archived one is here.", way="watched"),
     "results._unpack: get_or_create": Fact("A file within the archive of outputs is known."),
     "results._unpack: update": Fact("A file within the archive is damaged.", way="archive cut off"),
@@ -368,16 +390,20 @@ NO_FACTS = {
     "launching.launch: bulk_create": f"{WITH}launching.launch: create",
     "launching.launch: create 2": f"{WITH}launching.launch: create",
     "launching.launch: enqueue ADVANCE": f"{WITH}launching.launch: create",
+    "launching.cancel: move": f"{WITH}launching.cancel: record",
     "launching.cancel: enqueue ADVANCE": f"{WITH}launching.cancel: record",
     "launching.go_on: enqueue ADVANCE": f"{WITH}launching.go_on: move",
     "refreshing.apply_report: create": f"{WITH}refreshing.apply_report: update",
     "refreshing._end: enqueue COLLECT": f"{WITH}refreshing._end: move COLLECTING",
     "following._append: update": f"{WITH}following._append: create",
+    "results._note_repaired: update 2": f"{WITH}results._note_repaired: update",
     "results._note_repaired: create": f"{WITH}results._note_repaired: update",
     "refreshing.watch: update": "a page is looked at: forgotten after 20 s anyway",
     "refreshing.watch: update 2": "asks earlier for what is asked anyway",
     "refreshing.check_now: update": "asks earlier for what is asked anyway",
     "results.open_result: create": "a person fetches a result of a job that has ended",
+    "gateway.has_room: update": "a pause of a second",
+    "results._collect: update": "a pause, while the portal's own storage is full",
     "budget.exhaust: update_or_create": "a pause; whoever does not know of it is refused once more and pauses",
     "running.pulse: update": "a worker that was told to end lets go of the pulse; the next one takes it at its start",
     "running.pulse: enqueue LOOK_AT_NODE": "what nodes offer, for all jobs",

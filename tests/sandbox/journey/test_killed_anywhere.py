@@ -58,6 +58,8 @@ def assert_ended(portal: Mortal, way: Way, *, files: Collection[str] | None = No
     assert (job["state"], job["reason"]) == (way.state, way.reason), (job["message"], portal.worker_log())
     assert len(portal.at_node(portal.job_id)) == way.jobs
     assert (portal.runs(portal.job_id) if way.jobs else 0) == way.runs
+    if not portal.rows("SELECT 1 FROM jobs_result WHERE status <> 'archived' AND path = ''"):
+        assert "could not be fetched" not in job["message"]
     found = portal.archived(portal.job_id)
     assert set(way.files if files is None else files) <= set(found)
     if files is None and "words.csv" in way.files:
@@ -79,7 +81,7 @@ class TestFacts:
         assert ON_THE_WAY | set(ASIDE) == there
 
     def test_every_way_leads_to_a_fact(self) -> None:
-        assert {fact.way for fact in FACTS.values()} == set(WAYS)
+        assert {way for fact in FACTS.values() for way, _ in fact.cases} == set(WAYS)
 
     def test_what_commits_with_a_fact_names_one(self) -> None:
         together = [
@@ -90,20 +92,20 @@ class TestFacts:
 
 
 def cases(facts: dict[str, Fact]) -> Iterator[object]:
-    """Yield each fact with each of its numbers, in turn for one lane and the other."""
+    """Yield each fact with each of its ways and numbers, in turn for one lane and the other."""
     for number, (name, fact) in enumerate(facts.items()):
-        for nth in fact.nth:
+        for way, nth in fact.cases:
             lane = pytest.mark.xdist_group(LANES[number % len(LANES)])
-            yield pytest.param(name, nth, marks=lane, id=name if nth == 1 else f"{name}, number {nth}")
+            more = f", number {nth}" if nth > 1 else f", {way}" if way in fact.also else ""
+            yield pytest.param(name, WAYS[way], nth, marks=lane, id=name + more)
 
 
 class TestKilled:
     @pytest.mark.parametrize("run", REPEATED)
-    @pytest.mark.parametrize(("at", "nth"), [*cases(FACTS)])
+    @pytest.mark.parametrize(("at", "way", "nth"), [*cases(FACTS)])
     def test_job_ends_as_it_should_when_the_process_dies_right_after(
-        self, mortal: Mortal, at: str, nth: int, run: int
+        self, mortal: Mortal, at: str, way: Way, nth: int, run: int
     ) -> None:
-        way = WAYS[FACTS[at].way]
         mortal.set_seconds(way.seconds)
         way.before(mortal)
 
@@ -121,11 +123,10 @@ class TestKilled:
 
 class TestFrozen:
     @pytest.mark.parametrize("run", REPEATED)
-    @pytest.mark.parametrize(("at", "nth"), [*cases(FROZEN)])
+    @pytest.mark.parametrize(("at", "way", "nth"), [*cases(FROZEN)])
     def test_woken_worker_writes_nothing_wrong_after_another_one_ended_the_job(
-        self, mortal: Mortal, at: str, nth: int, run: int
+        self, mortal: Mortal, at: str, way: Way, nth: int, run: int
     ) -> None:
-        way = WAYS[FROZEN[at].way]
         mortal.set_seconds(way.seconds)
         way.before(mortal)
 
