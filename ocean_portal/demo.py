@@ -108,29 +108,26 @@ def _run(options: argparse.Namespace) -> int:
         (
             "web",
             f"exec {python} -m gunicorn ocean_portal.wsgi --bind 127.0.0.1:{options.port} --threads 8 "
-            "--log-level warning --timeout 120",
+            "--log-level warning --timeout 120 --keep-alive 15",
         ),
     ):
         manager.add_process(name, command, cwd=str(ROOT), env=environment)
-    threading.Thread(target=_welcome, args=(options.port, info), daemon=True).start()
+    # Started here and not in the thread: honcho forks without exec, and a fork between a thread's pipe() and exec would
+    # keep that pipe open for ever, with the thread waiting for its end.
+    setting_up = subprocess.Popen(
+        [python, "manage.py", "setup_demo", "--sandbox", str(info), "--wait", str(READY_WITHIN_S)],
+        cwd=ROOT,
+    )
+    threading.Thread(target=_welcome, args=(options.port, setting_up), daemon=True).start()
     manager.loop()
     return 0 if manager.returncode in (0, 130, -2, -15, None) else 1
 
 
-def _welcome(port: int, info: Path) -> None:
-    """Set up the demo once the sandbox is there, and say where the portal is."""
+def _welcome(port: int, setting_up: subprocess.Popen[bytes]) -> None:
+    """Say where the portal is once the demo is set up, which waits for the sandbox."""
     address = f"http://127.0.0.1:{port}"
     end = time.monotonic() + READY_WITHIN_S
-    command = [
-        sys.executable,
-        "manage.py",
-        "setup_demo",
-        "--sandbox",
-        str(info),
-        "--wait",
-        str(READY_WITHIN_S),
-    ]
-    done = subprocess.run(command, cwd=ROOT, check=False).returncode == 0  # our own command
+    done = setting_up.wait() == 0
     while done and not _answers(f"{address}/health/"):
         done = time.monotonic() < end
         time.sleep(0.2)

@@ -16,6 +16,7 @@ SHOWN_BYTES = 200_000
 _CHUNKS_MAX = 4_000
 _CHUNK_BYTES_MAX = 64 * 1024  # as the follower stores them
 _LINE_MAX = 4_000
+LINES_MAX = 5_000  # at once; a browser is slow with more, and a log may be nothing but line ends
 _SETTLED = timedelta(seconds=3)  # a line without its end is shown after this
 _STDERR = 2
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
@@ -71,11 +72,20 @@ def more(*, team_id: int, job_id: uuid.UUID, after: int, now: datetime) -> LogPa
     if state in TERMINAL:
         return LogPart(lines=(), offset=after, ended=True)
     rows = LogChunk.objects.filter(job_id=job_id, offset__gt=after - _CHUNK_BYTES_MAX).order_by("offset")
-    return _part(list(rows[:_CHUNKS_MAX]), start=after, now=now)
+    chunks, size = [], 0
+    for chunk in rows[:_CHUNKS_MAX].iterator(chunk_size=100):
+        chunks.append(chunk)
+        size += len(chunk.data)
+        if size > SHOWN_BYTES:  # the next question goes on from there
+            break
+    return _part(chunks, start=after, now=now)
 
 
 def archived(data: bytes, *, cut: bool, offset: int = 0) -> LogPart:
     """Return the lines of an archived log. cut: whether `data` is only its end."""
+    whole = data.splitlines(keepends=True)
+    if len(whole) > LINES_MAX:
+        data, cut = b"".join(whole[-LINES_MAX - 1 :]), True
     lines, _held = _lines([_Piece(1, data)])
     if cut:
         lines = lines[1:]  # the first one lacks its beginning
@@ -91,7 +101,7 @@ def _part(chunks: list[LogChunk], *, start: int, now: datetime, cut: bool = Fals
     settled = bool(pieces) and pieces[-1].at is not None and now - pieces[-1].at >= _SETTLED
     lines, held = _lines(pieces, hold=not settled)
     offset = start + sum(len(piece.data) for piece in pieces) - held
-    return LogPart(lines=tuple(lines), offset=offset, cut=cut)
+    return LogPart(lines=tuple(lines[-LINES_MAX:]), offset=offset, cut=cut or len(lines) > LINES_MAX)
 
 
 def _lines(pieces: Iterable[_Piece], *, hold: bool = False) -> tuple[list[LogLine], int]:

@@ -30,6 +30,7 @@ GRACE = timedelta(seconds=10)
 COOL_DOWN = timedelta(seconds=5)  # after an end or a refusal
 CHUNK_MAX_BYTES = 64 * 1024  # the reader of live logs relies on it
 LOG_MAX_BYTES = 20 * 2**20  # of live log kept per job; the whole log is archived at the end
+PIECES_MAX = 50_000  # per job: a log that changes its stream with every byte must not become a row for each
 
 
 def follow(*, job_id: uuid.UUID, clock: Clock) -> None:
@@ -73,6 +74,7 @@ def _read(*, job: Job, holder: str, end: datetime, clock: Clock) -> None:
     if job.node_status is None or phase_of(job.node_status) != "running":
         return
     position, have = 0, _have(job_id=job.pk)
+    room = PIECES_MAX - LogChunk.objects.filter(job=job).count()
     if have >= LOG_MAX_BYTES:
         return
     with ExitStack() as stack:
@@ -94,6 +96,8 @@ def _read(*, job: Job, holder: str, end: datetime, clock: Clock) -> None:
             now = clock()
             skip = max(0, have - position)
             for start in range(skip, len(piece.data), CHUNK_MAX_BYTES):
+                if (room := room - 1) < 0:
+                    return
                 part = LogPiece(stream=piece.stream, data=piece.data[start : start + CHUNK_MAX_BYTES])
                 if not _append(job_id=job.pk, holder=holder, offset=position + start, piece=part, now=now):
                     return  # another follower is at it, or the log is being archived

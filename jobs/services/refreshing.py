@@ -25,6 +25,7 @@ from jobs.services.gateway import Clock, open_node
 
 WATCHED_EVERY = timedelta(seconds=3)
 UNWATCHED_EVERY = timedelta(seconds=30)
+NEAR_THE_END = timedelta(seconds=1)
 WATCH_FOR = timedelta(seconds=20)  # how long one look at a page counts as watching
 WATCH_AT_MOST_EVERY = timedelta(seconds=10)
 TROUBLE_PAUSE_MAX = timedelta(minutes=5)
@@ -100,7 +101,7 @@ def apply_report(*, job: Job, report: JobReport, asked_at: datetime) -> None:
         else "",
         "trouble_count": 0,
         "missing_count": 0,
-        "next_check_at": asked_at + (WATCHED_EVERY if _is_watched(job, asked_at) else UNWATCHED_EVERY),
+        "next_check_at": asked_at + _pause(job=job, report=report, now=asked_at),
     }
     # An answer that was asked for earlier must not overwrite a later one.
     older = Q(report_at__isnull=True) | Q(report_at__lt=asked_at)
@@ -194,6 +195,13 @@ def _note_trouble(*, running: Any, message: str, now: datetime) -> None:
         Job.objects.filter(pk=job.pk, state=State.RUNNING).update(
             trouble=message[:500], trouble_count=count, next_check_at=now + pause, version=F("version") + 1
         )
+
+
+def _pause(*, job: Job, report: JobReport, now: datetime) -> timedelta:
+    if not _is_watched(job, now):
+        return UNWATCHED_EVERY
+    # Storing the results is the last step and takes a node about 2 s: the end is near.
+    return NEAR_THE_END if phase_of(report.status) == "publishing" else WATCHED_EVERY
 
 
 def _is_watched(job: Job, now: datetime) -> bool:
