@@ -148,6 +148,18 @@ class TestRefresh:
 
         assert statuses(job) == [60]
 
+    @pytest.mark.parametrize(("status", "seconds"), [(40, 3), (60, 1)])
+    def test_asks_again_sooner_when_results_are_being_stored(
+        self, job: Job, far: FakeNode, clock: Clock, status: int, seconds: int
+    ) -> None:
+        Job.objects.filter(pk=job.pk).update(watched_until=NOW + timedelta(seconds=20))
+        far.will("jobs_of", [make_report(long_id=job.node_job_id, status=status)])
+
+        refresh(job, clock)
+
+        job.refresh_from_db()
+        assert job.next_check_at == NOW + timedelta(seconds=seconds)
+
     def test_has_a_watched_running_job_followed(self, job: Job, far: FakeNode, clock: Clock) -> None:
         refreshing.watch(job_id=job.pk, now=NOW)
         far.set_job(job)
