@@ -60,7 +60,9 @@ class Ask(socketserver.BaseRequestHandler):
         data = b""
         while b"\r\n\r\n" not in data:
             more = self.request.recv(65536)
-            if not more:
+            if more.startswith(b"\x16"):  # somebody tries TLS
+                self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            if not more or more.startswith(b"\x16"):
                 return False
             data += more
         head, _, body = data.partition(b"\r\n\r\n")

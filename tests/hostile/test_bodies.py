@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from jobs.lifecycle import State
+from jobs.services import results
 from tests.hostile.cases import Case, named
 from tests.hostile.conftest import SPEED
 from tests.hostile.far_side import Ask, Script, repeats, sends
@@ -202,14 +203,17 @@ class TestDrippingResult:
         assert world.victim.results.get().trouble != ""
 
     def test_of_empty_frames_keeps_the_lease(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        from jobs.services import results
-
         asked: list[int] = []
         real = results._renewer
 
         def counting(**given: Any) -> Any:
             alive = real(**given)
-            return lambda size: (asked.append(size), alive(size))[1]
+
+            def noting(size: int) -> None:
+                asked.append(size)
+                alive(size)
+
+            return noting
 
         monkeypatch.setattr(results, "_renewer", counting)  # to see who says that it is alive, and how often
         frames = [b"\x01\0\0\0\0\0\0\0"] * 20

@@ -101,7 +101,11 @@ CASES = [
         json.dumps([RAW_ENVIRONMENT]).replace('"min": 1', '"min": 1e999').encode(),
         trouble="no JSON document",
     ),
-    odd("smallest part 1e-300", resources=cpu(min=1e-300), **free(resources=cpu(min=1e-300), maxJobs=10**12)),
+    odd(
+        "smallest part 1e-300",
+        resources=cpu(min=1e-300, total=10**12),
+        **free(resources=cpu(min=1e-300, total=10**12), maxJobs=10**12),
+    ),
     odd("all of it for nothing", resources=cpu(min=0), **free(resources=[], maxJobs=10**12)),
     odd("more used than there is", resources=cpu(inUse=10**12)),
     whole(

@@ -49,9 +49,9 @@ def listing(name: str, make: Callable[[World], Any], **rest: Any) -> Case:
 
 
 DONE = State.SUCCEEDED
-UNREADABLE = {"says": "unreadable"}
-NO_LIST = {"says": "list of jobs is no list"}
-NOT_JSON = {"says": "no JSON document"}
+UNREADABLE: dict[str, Any] = {"says": "unreadable"}
+NO_LIST: dict[str, Any] = {"says": "list of jobs is no list"}
+NOT_JSON: dict[str, Any] = {"says": "no JSON document"}
 CASES = [
     listing(
         "only a stranger's job",

@@ -6,17 +6,21 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from jobs.lifecycle import State
 from jobs.models import Result
+from jobs.ocean.compute import Environment as EnvironmentOffer
+from jobs.ocean.compute import JobReport
+from jobs.ocean.ddo import ComputeSettings, Ddo
 from tests.hostile.cases import Case, named
 from tests.hostile.far_side import Script, repeats, says, sends
 from tests.hostile.world import OUTPUTS, World, entry, wire_job
 
 pytestmark = pytest.mark.django_db
 
-DONE = {"state": State.SUCCEEDED}
-UNREADABLE = {"says": "unreadable results"}
+DONE: dict[str, Any] = {"state": State.SUCCEEDED}
+UNREADABLE: dict[str, Any] = {"says": "unreadable results"}
 
 
 def listed(name: str, *results: Any, files: dict[int, bytes] | None = None, **rest: Any) -> Case:
@@ -213,3 +217,21 @@ def test_results_are_fetched_while_another_is_refused(world: World) -> None:
 
     assert set(world.archived(world.victim)) == {"outputs.tar", "answer"}
     assert world.victim.results.get(index=0).status == Result.Status.FAILED
+
+
+@pytest.mark.parametrize(
+    ("record", "field"),
+    [
+        (JobReport, "results"),
+        (EnvironmentOffer, "resources"),
+        (ComputeSettings, "publisherTrustedAlgorithms"),
+        (ComputeSettings, "publisherTrustedAlgorithmPublishers"),
+        (Ddo, "services"),
+        (Ddo, "tags"),
+    ],
+)
+def test_a_million_wrong_things_are_not_judged_one_by_one(record: type[BaseModel], field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        record.model_validate({field: list(range(1_000_000))})
+
+    assert caught.value.error_count() < 20

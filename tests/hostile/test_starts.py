@@ -38,7 +38,7 @@ def start(name: str, make: Callable[[World], Any], **rest: Any) -> Case:
         restart(world)
         world.bad.answers["start"] = says(make(world))
 
-    usual = {"state": State.NEEDS_ATTENTION, "says": "never showed the job", "beats": 14}
+    usual: dict[str, Any] = {"state": State.NEEDS_ATTENTION, "says": "never showed the job", "beats": 14}
     return Case(f"start: {name}", lie, **(usual | rest))
 
 
@@ -138,11 +138,11 @@ def nonce(name: str, answer: Any, **rest: Any) -> Case:
         world.bad.answers["start"] = lambda ask: ask.answer(refusal, status="401 Unauthorized")
         world.bad.answers["nonce"] = says(answer)
 
-    usual = {"state": State.FAILED, "says": "a nonce that is no number"}
+    usual: dict[str, Any] = {"state": State.FAILED, "says": "a nonce that is no number"}
     return Case(f"nonce: {name}", lie, **(usual | rest))
 
 
-PATIENT = {"state": State.STARTING, "says": "newer request of this wallet"}
+PATIENT: dict[str, Any] = {"state": State.STARTING, "says": "newer request of this wallet"}
 NONCES = [
     nonce("text", {"nonce": "soon"}),
     nonce("markup", {"nonce": "<script>"}),
@@ -232,7 +232,12 @@ def test_start_carries_shell_characters_of_an_image_as_text_and_to_this_node_onl
     }
     Job.objects.filter(pk=world.victim.pk).update(container=evil)
     bodies: list[Any] = []
-    world.bad.answers["start"] = lambda ask: bodies.append(ask.body) or says([])(ask)
+
+    def note(ask: Ask) -> None:
+        bodies.append(ask.body)
+        says([])(ask)
+
+    world.bad.answers["start"] = note
 
     world.run(beats=1)
 

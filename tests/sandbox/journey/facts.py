@@ -37,13 +37,15 @@ class Way:
     """What happens to a job around an interruption, and how it should end.
 
     before: prepares the database, or an earlier death; meanwhile: what happens while the worker lives; after: what is
-    put right after its death. jobs, runs: how many jobs and starts of the algorithm the node should have.
+    put right after its death. hurried: whether pauses pass quickly before it. jobs, runs: how many jobs and starts of
+    the algorithm the node should have.
     """
 
     seconds: float = 0
     before: Callable[[Mortal], None] = nothing
     meanwhile: Callable[[Mortal], None] = nothing
     after: Callable[[Mortal], None] = nothing
+    hurried: bool = True
     state: str = "SUCCEEDED"
     reason: str = ""
     jobs: int = 1
@@ -164,7 +166,7 @@ SENT = f"UPDATE jobs_job SET state = 'STARTING', start_sent_at = '{PAST}', start
 
 WAYS = {
     "plain": Way(),
-    "after a death": Way(before=died("running._send_start.send: record")),
+    "after a death": Way(before=died("running._send_start.send: record"), hurried=False),
     "after the death of a follower": Way(
         seconds=4, before=both(sql(WATCHED), died("following._append: create"))
     ),

@@ -12,7 +12,7 @@ import runpy
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -191,17 +191,21 @@ def shorten(seconds: dict[str, float]) -> None:
         )
 
 
-def main() -> None:
-    """Install what the first argument says, then be the program that the others name."""
-    import django
-
-    interruption = Interruption(**json.loads(sys.argv[1]))
-    sys.argv = sys.argv[2:]
-    django.setup()
+def run(interruption: Interruption, program: Sequence[str]) -> None:
+    """Be a program, its path and its arguments, that is interrupted."""
+    sys.argv = list(program)
     kept = install(interruption)
     shorten(interruption.seconds)
     runpy.run_path(sys.argv[0], run_name="__main__")
     del kept
+
+
+def main() -> None:
+    """Install what the first argument says, then be the program that the others name."""
+    import django
+
+    django.setup()
+    run(Interruption(**json.loads(sys.argv[1])), sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tests.sandbox.journey.interrupted import Interruption
+from tests.sandbox.journey.nursery import Nursery
 from tests.sandbox.journey.portal import ROOT, Portal, living, wait_for
 from tests.sandbox.running import Box
 
@@ -27,9 +29,11 @@ ENDED = ("SUCCEEDED", "FAILED", "CANCELLED", "NEEDS_ATTENTION")
 class Mortal(Portal):
     """A copy of a portal where a job has been launched and no worker has run; nothing else is in its database."""
 
-    def __init__(self, *, folder: Path, box: Box, template: Path) -> None:
-        super().__init__(folder=folder, box=box)
-        shutil.copytree(template, folder)
+    def __init__(self, *, box: Box, template: Path, nursery: Nursery) -> None:
+        super().__init__(folder=nursery.folder, box=box)
+        self._nursery = nursery
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree(template, self.folder)
         (row,) = self.rows("SELECT id FROM jobs_job")
         self.job_id = str(uuid.UUID(row["id"]))
         self.write("UPDATE jobs_job SET tag = ?", uuid.uuid4().hex)
@@ -54,26 +58,24 @@ class Mortal(Portal):
         """The writes that were made in the services at places which nobody listed."""
         return [made.unknown.read_text() for made in self._interruptions if made.unknown.exists()]
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """The environment of every process of this portal."""
-        return self._environment
-
     # killed
 
     def live(self) -> None:
         """Start a worker that nothing happens to; like the others it beats fast, so that tests take less time."""
-        self.start_worker(python=self.interruption("never").command())
+        self._bear(self.interruption("never"))
 
     def begin_to_die(self, at: str, **options: Any) -> None:
         """Start a worker that is killed, with its whole process group, right after a fact."""
-        self.start_worker(python=self.interruption(at, **options).command())
+        self._bear(self.interruption(at, **options))
 
-    def wait_for_death(self) -> None:
-        """Wait until the worker is dead."""
+    def wait_for_death(self, *, hurried: bool = True) -> None:
+        """Wait until the worker is dead; pauses pass quickly, if that is wanted."""
         worker = self._taken_worker()
         try:
-            wait_for(lambda: self._hasten() or worker.poll() is not None, "the fact at which the worker dies")
+            wait_for(
+                lambda: (hurried and self._hasten()) or worker.poll() is not None,
+                "the fact at which the worker dies",
+            )
         except AssertionError as error:
             raise AssertionError(
                 f"{error}; the job is {dict(self.job(self.job_id))}\n{self.worker_log()}"
@@ -81,10 +83,16 @@ class Mortal(Portal):
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait()
         assert worker.returncode == -signal.SIGKILL, self.worker_log()
         wait_for(lambda: not living(group=worker.pid), "the end of every process of the worker")
         # A stop is not sent again at once; nothing in a test waits for that.
         self.write("UPDATE jobs_job SET stop_sent_at = ? WHERE stop_sent_at IS NOT NULL", PAST)
+
+    def _bear(self, interruption: Interruption) -> None:
+        assert self._worker is None, "there is a worker already"
+        log = self.folder / "worker.log"
+        self._worker = self._nursery.start("manage.py", "worker", log=log, interruption=asdict(interruption))
 
     def die_calling(self, at: str, code: str) -> None:
         """Run code of a person's wish, with `actor` and `job_id`, in a process that is killed right after a fact."""
@@ -96,7 +104,7 @@ class Mortal(Portal):
         ended = subprocess.run(
             self.interruption(at).command("manage.py", "shell", "--no-imports", "-c", script),
             cwd=ROOT,
-            env=self._environment,
+            env=self.environment,
             capture_output=True,
             check=False,
             start_new_session=True,
@@ -110,7 +118,7 @@ class Mortal(Portal):
     def frozen_at(self, at: str, *, meanwhile: Callable[["Mortal"], None], **options: Any) -> Iterator[None]:
         """Freeze a worker's process group at a fact; wake it after the block, and end it when it has gone on."""
         made = self.interruption(at, how="halt", **options)
-        self.start_worker(python=made.command())
+        self._bear(made)
         meanwhile(self)
         wait_for(lambda: self._hasten() or made.halted.exists(), "the fact at which the worker is frozen")
         frozen = self._taken_worker()

@@ -91,7 +91,7 @@ class Portal:
         self._worker: subprocess.Popen[bytes] | None = None
         self._commands: list[Command] = []
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PORTAL_")}
-        self._environment = inherited | {
+        self.environment = inherited | {
             "DJANGO_SETTINGS_MODULE": "ocean_portal.settings",
             "PORTAL_ENV_FILE": str(ROOT / "tests" / "portal.env"),
             "PORTAL_VAR": str(folder),
@@ -105,7 +105,7 @@ class Portal:
             subprocess.Popen(
                 [sys.executable, "manage.py", *arguments],
                 cwd=ROOT,
-                env=self._environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -245,7 +245,7 @@ class Portal:
             self._worker = subprocess.Popen(
                 [*python, "manage.py", "worker"],
                 cwd=ROOT,
-                env=self._environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -19,6 +19,7 @@ from tests.sandbox.journey.facts import (
 )
 from tests.sandbox.journey.interrupted import LIBRARY
 from tests.sandbox.journey.mortal import Mortal
+from tests.sandbox.journey.nursery import Nursery
 from tests.sandbox.journey.portal import Portal, wait_for
 from tests.sandbox.journey.web import Person, served
 from tests.sandbox.journey.writes import QUEUE, SERVICES, writes
@@ -44,9 +45,22 @@ def template(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return portal.folder
 
 
+@pytest.fixture(scope="module")
+def nursery(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """What starts the workers of one portal after another, all in the same folder."""
+    folder = tmp_path_factory.mktemp("nursery")
+    nursery = Nursery(
+        environment=Portal(folder=folder / "var", box=box).environment,
+        folder=folder / "var",
+        exits=folder / "exits",
+    )
+    yield nursery
+    nursery.close()
+
+
 @pytest.fixture
-def mortal(box: Box, template: Path, tmp_path: Path) -> Iterator[Mortal]:
-    portal = Mortal(folder=tmp_path / "var", box=box, template=template)
+def mortal(box: Box, template: Path, nursery: Nursery) -> Iterator[Mortal]:
+    portal = Mortal(box=box, template=template, nursery=nursery)
     yield portal
     portal.close()
     assert portal.overlooked == []
@@ -114,7 +128,7 @@ class TestKilled:
         else:
             mortal.begin_to_die(at, nth=nth, seconds=way.shortened)
             way.meanwhile(mortal)
-            mortal.wait_for_death()
+            mortal.wait_for_death(hurried=way.hurried)
         way.after(mortal)
         mortal.live()
 
