@@ -60,6 +60,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--step", type=float, default=2.0, help="seconds between a node's steps; a real node's are 2"
     )
+    parser.add_argument(
+        "--rate-limit", type=int, default=30, help="requests a minute; 30 is what a node ships with"
+    )
     return parser.parse_args()
 
 
@@ -102,7 +105,8 @@ def _run(options: argparse.Namespace) -> int:
         (
             "sandbox",
             f"exec {python} -m ocean_portal.sandbox --quiet --state {SANDBOX_STATE} "
-            f"--node-port {options.node_port} --chain-port {options.chain_port} --step {options.step}",
+            f"--node-port {options.node_port} --chain-port {options.chain_port} --step {options.step} "
+            f"--rate-limit {options.rate_limit}",
         ),
         ("worker", f"exec {python} manage.py worker"),
         (

@@ -16,7 +16,7 @@ _PROC = Path("/proc")
 
 def new_holder() -> str:
     """Return a name for one step of this process: machine, process, and something that no other step has."""
-    return f"{_machine()}|{os.getpid()}|{_started(os.getpid())}|{uuid.uuid4().hex}"
+    return f"{_machine()}|{os.getpid()}|{_told(os.getpid())[1]}|{uuid.uuid4().hex}"
 
 
 def is_dead(holder: str) -> bool:
@@ -34,8 +34,10 @@ def is_dead(holder: str) -> bool:
         return True
     except PermissionError:
         return False
+    state, now_started = _told(int(pid))
+    # What has ended keeps its number until somebody asks how; in a container that may be nobody.
     # Process ids come round again: the same number started at another time is somebody else.
-    return started.partition("|")[0] != _started(int(pid))
+    return state in {"Z", "X"} or started.partition("|")[0] != now_started
 
 
 def _machine() -> str:
@@ -46,12 +48,13 @@ def _machine() -> str:
     return f"{socket.gethostname()[:40]}/{space}"
 
 
-def _started(pid: int) -> str:
-    """Return when a process started, in ticks since boot; "" where the system does not tell.
+def _told(pid: int) -> tuple[str, str]:
+    """Return a process's state and when it started, in ticks since boot; "" where the system does not tell.
 
-    Source: proc_pid_stat(5), field 22; the name before it may hold spaces and brackets.
+    Source: proc_pid_stat(5), fields 3 and 22; the name before them may hold spaces and brackets.
     """
     try:
-        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19]
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return fields[0], fields[19]
     except (OSError, IndexError):
-        return ""
+        return "", ""

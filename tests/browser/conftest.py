@@ -45,7 +45,7 @@ class Demo:
         """Start it and wait until it says that it is ready."""
         log = self.folder / "demo.log"
         portal, node, chain = map(str, self.ports)
-        command = [sys.executable, "-m", "ocean_portal.demo", "--step", "0.3"]
+        command = [sys.executable, "-m", "ocean_portal.demo", "--step", "0.3", "--rate-limit", "1000"]
         command += ["--port", portal, "--node-port", node, "--chain-port", chain]
         with log.open("wb") as output:
             self.process = subprocess.Popen(

@@ -32,6 +32,15 @@ class TestIsDead:
     def test_says_yes_of_a_process_that_has_ended(self, of_the_dead: str) -> None:
         assert holders.is_dead(of_the_dead)
 
+    def test_says_yes_of_a_process_that_has_ended_and_that_nobody_has_asked_how(self) -> None:
+        ask = "from jobs.services.holders import new_holder; print(new_holder(), flush=True)"
+        with subprocess.Popen([sys.executable, "-c", ask], stdout=subprocess.PIPE, text=True) as ending:
+            assert ending.stdout
+            name = ending.stdout.read().strip()  # read to its end: all that is left is to end
+            os.waitid(os.P_PID, ending.pid, os.WEXITED | os.WNOWAIT)
+
+            assert holders.is_dead(name)
+
     def test_says_yes_when_its_number_came_round_to_somebody_else(self) -> None:
         machine, pid, started, rest = holders.new_holder().split("|")
 

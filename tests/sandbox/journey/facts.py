@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from jobs.services import running
 from tests.sandbox.journey.mortal import FUTURE, PAST, Mortal, closed_port
 from tests.sandbox.journey.portal import wait_for
 
@@ -197,7 +198,7 @@ WAYS = {
     ),
     "node away": Way(before=node_is_away, after=node_is_back),
     "node away for hours": Way(
-        before=both(node_is_away, sql(f"UPDATE jobs_job SET requested_at = '{PAST}'")),
+        before=both(node_is_away, sql(f"UPDATE jobs_job SET trouble_count = {running.UNANSWERED_MAX}")),
         state="NEEDS_ATTENTION",
         reason="start_unanswered",
         jobs=0,
@@ -209,7 +210,10 @@ WAYS = {
         before=both(died("refreshing._end: move COLLECTING"), node_is_away), after=node_is_back
     ),
     "node asked often": Way(
-        before=sql("UPDATE jobs_node SET requests_per_minute = 2"),
+        before=sql(
+            "DELETE FROM jobs_nodebudget",
+            f"UPDATE jobs_node SET requests_per_minute = 2, next_look_at = '{FUTURE}'",
+        ),
         after=sql("UPDATE jobs_node SET requests_per_minute = 10000"),
     ),
     "node refuses": Way(

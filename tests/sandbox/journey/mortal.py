@@ -86,8 +86,7 @@ class Mortal(Portal):
             worker.wait()
         assert worker.returncode == -signal.SIGKILL, self.worker_log()
         wait_for(lambda: not living(group=worker.pid), "the end of every process of the worker")
-        # A stop is not sent again at once; nothing in a test waits for that.
-        self.write("UPDATE jobs_job SET stop_sent_at = ? WHERE stop_sent_at IS NOT NULL", PAST)
+        self._let_pause_after_stop_pass()
 
     def _bear(self, interruption: Interruption) -> None:
         assert self._worker is None, "there is a worker already"
@@ -165,6 +164,7 @@ class Mortal(Portal):
             ("jobs_pulse", "lease_until"),
         ):
             self.write(f"UPDATE {table} SET {column} = ? WHERE {column} IS NOT NULL", PAST)
+        self._let_pause_after_stop_pass()
         self._hasten(at_once=True)
 
     def end_of_job(self) -> sqlite3.Row:
@@ -172,9 +172,10 @@ class Mortal(Portal):
 
         def ended() -> sqlite3.Row | None:
             self._hasten()
+            if self.rows("SELECT 1 FROM jobs_result WHERE next_try_at IS NOT NULL"):
+                return None
             row = self.job(self.job_id)
-            due = self.rows("SELECT 1 FROM jobs_result WHERE next_try_at IS NOT NULL")
-            return row if row["state"] in ENDED and not due else None
+            return row if row["state"] in ENDED else None
 
         try:
             return wait_for(ended, "the end of the job")
@@ -182,6 +183,9 @@ class Mortal(Portal):
             raise AssertionError(
                 f"{error}; it is {dict(self.job(self.job_id))}\n{self.worker_log()}"
             ) from None
+
+    def _let_pause_after_stop_pass(self) -> None:
+        self.write("UPDATE jobs_job SET stop_sent_at = ? WHERE stop_sent_at IS NOT NULL", PAST)
 
     def _hasten(self, *, at_once: bool = False) -> bool:
         """Shorten every pause of more than a second; False, for use in conditions."""
