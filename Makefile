@@ -21,8 +21,8 @@ clean-demo: ## Forget the demo: its database, chain, jobs and secrets
 test: $(VENV)/.installed-dev ## Run the tests: unit, contract, sandbox, browser, kill
 	@$(BIN)/python -m pytest -n auto --dist loadgroup
 
-test-long: $(VENV)/.installed-dev ## Run the tests that take longer, too
-	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "long or not long"
+test-long: $(VENV)/.installed-dev ## Run the tests that take longer
+	@$(BIN)/python -m pytest -n auto --dist loadgroup -m long
 
 lint: $(VENV)/.installed-dev ## Check form, types, templates and who imports whom
 	$(BIN)/ruff format --check .

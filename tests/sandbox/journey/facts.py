@@ -268,6 +268,7 @@ FROZEN = {
     "following._append: create": Fact("about to read on in the log", way="watched"),
     "running._stop.send: record": Fact("about to send the stop", way="stopped"),
     "refreshing._end: move COLLECTING": Fact("about to fetch"),
+    "results._renewer.alive: renew": Fact("about to ask for a result", nth=(2,)),
     "gateway._turn: update 2": Fact("about to read what a result holds", nth=(2,)),
     "results._archive: save": Fact("has stored a file, about to say so", nth=(1, 3)),
     "results._archive: update": Fact("about to fetch the next result"),

@@ -93,11 +93,11 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, note_exits)
     for line in sys.stdin:
         order = json.loads(line)
-        if pid := os.fork():
-            print(pid, flush=True)
+        if os.fork():
             continue
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
+        print(os.getpid(), flush=True)  # not before there is a group that can be killed
         log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         for number, file in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):
             os.dup2(file, number)
