@@ -189,7 +189,8 @@ class Mortal(Portal):
 
     def _hasten(self, *, at_once: bool = False) -> bool:
         """Shorten every pause of more than a second; False, for use in conditions."""
-        soon, free = ("'now'", "") if at_once else ("'now', '+1 seconds'", "AND lease_until IS NULL")
+        held = "AND (lease_until IS NULL OR lease_until <= datetime('now'))"
+        soon, free = ("'now'", "") if at_once else ("'now', '+1 seconds'", held)
         for table, column, more in (("jobs_job", "next_check_at", free), ("jobs_result", "next_try_at", "")):
             where = f"{column} > datetime({soon}) {more}"
             if self.rows(f"SELECT 1 FROM {table} WHERE {where}"):
