@@ -86,7 +86,7 @@ class Demo:
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     found = Demo(folder=tmp_path_factory.mktemp("demo"), ports=(_free_port(), _free_port(), _free_port()))
     found.start()
@@ -95,7 +95,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         found.stop()
 
 
-@pytest.fixture(scope="session")
+# Not longer than the module: while Playwright runs, its event loop counts as this thread's, and Django then refuses the
+# database to whatever test comes next in the same process.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: install the package `chromium` to run the browser journey")
