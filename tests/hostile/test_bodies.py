@@ -144,7 +144,8 @@ def test_answer_that_breaks_http_is_told_and_harms_nobody(
     case.play(world, caplog)
 
     assert time.monotonic() - began < 5
-    assert world.bad.sent < BODY_MAX + SOCKETS + len(BOMB)
+    # What its deadline ends is bounded by time, above: how many bytes fit into that depends on the machine.
+    assert case.says == SLOW or world.bad.sent < BODY_MAX + SOCKETS + len(BOMB)
     assert not any("authorization" in asked.lower() or "cookie" in asked.lower() for asked in world.bad.heads)
 
 
