@@ -16,7 +16,6 @@ from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, open_node
 
 CANDIDATES_MAX = 10
-LOOK_TIMEOUT_S = 10.0  # a person may be waiting
 
 
 class NodesUnreachable(PortalError):

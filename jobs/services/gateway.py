@@ -57,9 +57,7 @@ class NoTurn(PortalError):
 
 
 @contextmanager
-def open_node(
-    *, node: Node, purpose: Purpose, clock: Clock, total_timeout_s: float | None = None
-) -> Iterator[ComputeBackend]:
+def open_node(*, node: Node, purpose: Purpose, clock: Clock) -> Iterator[ComputeBackend]:
     """Yield the client for a node; every request it makes is counted against the node's budget.
 
     Raises:
