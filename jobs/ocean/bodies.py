@@ -8,19 +8,19 @@ from typing import Any
 
 from jobs.ocean.compute import AlgorithmInput, AssetInput, CodeAlgorithm, Container, Dataset, StartRequest
 from jobs.ocean.errors import Refused
-from jobs.ocean.signing import Proof, Signed
+from jobs.ocean.signing import Signed, Token
 
 # Source: recording 17, exchange 25; ocean-node v3.2.0, compute_engine_docker.ts: JSON.stringify(metadata).length.
 METADATA_CHARACTERS = 1_024
 
 
-def headers(proof: Proof) -> dict[str, str]:
+def headers(proof: Signed | Token) -> dict[str, str]:
     """Give the headers that prove a call; none where a signature does."""
     # The token stands alone: with "Bearer" in front it is not recognised (recording 15, exchange 11).
     return {} if isinstance(proof, Signed) else {"Authorization": proof.token}
 
 
-def credentials(proof: Proof) -> dict[str, str]:
+def credentials(proof: Signed | Token) -> dict[str, str]:
     """Give the fields that prove a call of a consumer."""
     if not isinstance(proof, Signed):
         return {"consumerAddress": str(proof.address)}

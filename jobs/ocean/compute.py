@@ -1,12 +1,12 @@
 """What a job asks of a compute service, what the service reports, and what a report means.
 
 Times are seconds since the epoch, durations seconds, `ram` and `disk` gigabytes.
-Source of the field names and of what they mean: ocean-node 3.2.0 recordings.
+Source of the field names and of what they mean: ocean-node 3.2.0 and provider-v4 recordings.
 """
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import AliasPath, Field, ValidationError, field_validator
@@ -15,6 +15,7 @@ from jobs.ocean.environments import Environment as Environment
 from jobs.ocean.environments import FreeTier as FreeTier
 from jobs.ocean.environments import Resource as Resource
 from jobs.ocean.environments import parse_environments as parse_environments
+from jobs.ocean.environments import stored_environment as stored_environment
 from jobs.ocean.errors import BadAnswer
 from jobs.ocean.files import FileInfo as FileInfo
 from jobs.ocean.files import UrlFile as UrlFile
@@ -30,13 +31,17 @@ from jobs.ocean.starts import Dataset as Dataset
 from jobs.ocean.starts import StartRequest as StartRequest
 from jobs.ocean.starts import UrlAlgorithm as UrlAlgorithm
 from jobs.ocean.starts import UrlInput as UrlInput
-from jobs.ocean.units import Address
+from jobs.ocean.units import Address, Wei
 
 if TYPE_CHECKING:
-    from jobs.ocean.signing import Proof, Signed
+    from jobs.ocean.signing import Pen, Proof
 
 MAX_JOBS = 5_000
 _MAX_RESULTS = 1_000
+
+
+# What a service speaks; it also says how its status numbers are to be read.
+Dialect = Literal["ocean-node", "provider-v4"]
 
 
 class ResultEntry(Wire):
@@ -49,21 +54,28 @@ class ResultEntry(Wire):
 
 
 class JobReport(Wire):
-    """What a node says about one job.
+    """What a service says about one job.
 
-    job_id: the short id of status answers. long_id: with the engine before it, as every signed call wants it.
+    job_id: the short id of status answers. long_id: with the engine before it, as every signed call wants it; a
+        Provider's jobs have one id for both.
+    environment_id: None where the service does not say, as a Provider.
+    agreement_id: the order that a Provider files the job under; "" at a node.
+    ran_too_long: the service itself says that it ended the job for its duration.
     """
 
+    dialect: Dialect = "ocean-node"
     job_id: Identifier
     long_id: Identifier
     owner: Address
-    environment_id: Annotated[Identifier, Field(validation_alias="environment")]
+    environment_id: Annotated[Identifier | None, Field(validation_alias="environment")] = None
+    agreement_id: Annotated[str, Field(max_length=200)] = ""
     status: Annotated[int, Field(ge=0, le=9_999, strict=True)]
     status_text: Annotated[str, Field(validation_alias="statusText"), shown_text(200)] = ""
     created_at: Annotated[Moment, Field(validation_alias="dateCreated")] = None
     finished_at: Annotated[Moment, Field(validation_alias="dateFinished")] = None
     results: tuple[ResultEntry, ...] = Field(default=(), max_length=_MAX_RESULTS, fail_fast=True)
     stop_requested: Annotated[bool, Field(validation_alias="stopRequested", strict=True)] = False
+    ran_too_long: bool = False
     exit_code: int | None = Field(
         default=None,
         validation_alias=AliasPath("terminationDetails", "exitCode"),
@@ -180,21 +192,35 @@ PHASES = (
     Phase(key="done", label="Done", numbers=(70, 71)),
 )
 
+_DATA_FAILED = (
+    "data_provisioning",
+    "The node could not fetch a dataset. The configuration log says which.",
+)
+_ALGORITHM_FAILED = (
+    "algorithm_provisioning",
+    "The node could not fetch the algorithm. The configuration log says why.",
+)
 # Numbers that are a failure; a node may later overwrite them with 70, so the first one seen is what counts.
-FAILURES: Mapping[int, tuple[str, str]] = {
+_NODE_FAILURES: Mapping[int, tuple[str, str]] = {
     2: ("queue_expired", "The environment stayed busy until the waiting time was over. The job never ran."),
     11: ("image_pull", "The node could not fetch the algorithm's image."),
     13: ("image_build", "The node could not build the algorithm's image."),
     14: ("image_pull", "The node refused the algorithm's image."),
     21: ("volumes", "The node could not create storage for the job."),
     22: ("container", "The node could not create the container."),
-    31: ("data_provisioning", "The node could not fetch a dataset. The configuration log says which."),
-    32: ("algorithm_provisioning", "The node could not fetch the algorithm. The configuration log says why."),
+    31: _DATA_FAILED,
+    32: _ALGORITHM_FAILED,
     33: ("upload", "The node could not hand the data to the container."),
     41: ("algorithm", "The node could not run the algorithm."),
     42: ("disk_quota", "The job wrote more than its share of the disk."),
     61: ("publish", "The node could not collect the results."),
     62: ("publish", "The node could not store the results."),
+}
+# Source: README of the provider-v4 recordings, "Status numbers"; recordings 55 and 56.
+_PROVIDER_FAILURES: Mapping[int, tuple[str, str]] = {31: _DATA_FAILED, 32: _ALGORITHM_FAILED}
+FAILURES: Mapping[Dialect, Mapping[int, tuple[str, str]]] = {
+    "ocean-node": _NODE_FAILURES,
+    "provider-v4": _PROVIDER_FAILURES,
 }
 
 
@@ -205,7 +231,7 @@ def phase_of(status: int) -> str | None:
 
 def failure_number(report: JobReport) -> int | None:
     """Give the report's status number when it is a failure; callers keep the first one they see."""
-    return report.status if report.status in FAILURES else None
+    return report.status if report.status in FAILURES[report.dialect] else None
 
 
 State = Literal["running", "succeeded", "failed", "cancelled", "unknown"]
@@ -228,15 +254,23 @@ def verdict(report: JobReport, *, first_failure: int | None = None) -> Verdict:
     """Judge a report.
 
     first_failure: the first failure number that the caller ever saw for this job, since nodes overwrite it.
-    Success, exit 1, out of memory, time-out and stop all end in 71, then 70.
-    Source: recordings 12, 13, 14, 22, 23 and 24.
+    At a node success, exit 1, out of memory, time-out and stop all end in 71, then 70. A Provider ends everything but
+    31 and 32 in 70, and tells no exit code.
+    Source: recordings 12, 13, 14, 22, 23 and 24; provider-v4 recordings 42, 53 to 56.
     """
     if not report.ended:
         return Verdict(state="running", reason="", sentence=report.status_text or "The job runs.")
-    number = first_failure if first_failure in FAILURES else failure_number(report)
+    failures = FAILURES[report.dialect]
+    number = first_failure if first_failure in failures else failure_number(report)
     if number is not None:
-        reason, sentence = FAILURES[number]
+        reason, sentence = failures[number]
         return Verdict(state="failed", reason=reason, sentence=sentence)
+    if report.ran_too_long:
+        return Verdict(
+            state="failed",
+            reason="time_limit",
+            sentence="The job was still running when its time was over; the node ended it.",
+        )
     if report.stop_requested:
         return Verdict(state="cancelled", reason="stopped", sentence="The job was stopped on request.")
     if report.oom_killed:
@@ -269,12 +303,19 @@ def _ran_out_of_time(report: JobReport) -> bool:
 
 @dataclass(frozen=True)
 class NodeIdentity:
-    """What a compute service says it is."""
+    """What a compute service says it is.
+
+    address: the account that fees go to and that signs them; addresses: the same by chain, where they differ.
+    endpoints: method and path by the name of a call, where the service names them.
+    """
 
     software: str
     version: str
     address: Address
     chain_ids: tuple[int, ...]
+    dialect: Dialect = "ocean-node"
+    addresses: Mapping[int, Address] = field(default_factory=dict)
+    endpoints: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class NodeStatus(Wire):
@@ -309,18 +350,61 @@ class LogPiece:
 
 
 @dataclass(frozen=True)
+class ProviderFee:
+    """What a service wants to be paid inside an order, signed by it: handed to the datatoken contract as it is.
+
+    token: what it is paid in; amount_wei: in that token's smallest unit. valid_until: seconds since the epoch.
+    data, r, s: 0x and hexadecimal digits. Source: provider-v4 recording 30.
+    """
+
+    address: Address
+    token: Address
+    amount_wei: Wei
+    valid_until: int
+    data: str
+    v: int
+    r: str
+    s: str
+
+
+@dataclass(frozen=True)
+class OrderNeed:
+    """What a service wants to see on the chain for one asset before it starts a job.
+
+    valid_order: an order that it still takes, "" for none. fee: None where nothing is to be sent; with a valid order the
+    fee renews it, without one it goes into a new order. Source: provider-v4 recordings 30, 31 and 32.
+    """
+
+    did: str
+    service_id: str
+    datatoken: Address | None
+    valid_order: str
+    fee: ProviderFee | None
+
+
+@dataclass(frozen=True)
 class Capabilities:
-    """What a dialect can do at all."""
+    """What a dialect can do at all.
+
+    orders: every start needs an order of each asset on the chain, free ones too.
+    tags: our tag travels with a start and comes back; else a job is known by its order.
+    token_nonces: a token stands in for the signature only, and wants a nonce beside it.
+    trust_enforced: a free start too is refused where a publisher has not listed the algorithm.
+    """
 
     live_logs: bool
     exit_codes: bool
     queue: bool
     free_jobs: bool
     tokens: bool
+    orders: bool = False
+    tags: bool = True
+    token_nonces: bool = False
+    trust_enforced: bool = False
 
 
 class ComputeBackend(Protocol):
-    """A compute service, whatever its dialect. Every method may raise OceanError."""
+    """A compute service, whatever its dialect: what the portal needs of it. Every method may raise OceanError."""
 
     capabilities: Capabilities
 
@@ -333,22 +417,20 @@ class ComputeBackend(Protocol):
     def environments(self) -> Parsed[Environment]:
         """List the places where jobs may run."""
 
-    def start_free(self, *, request: StartRequest, proof: "Proof") -> JobReport:
-        """Start a free job. Not idempotent: look for the tag before repeating."""
+    def initialize(
+        self, *, request: StartRequest, consumer: Address, valid_until: int
+    ) -> tuple[OrderNeed, ...]:
+        """Ask what has to be on the chain before the start: a need for each published input, the algorithm's last.
+
+        consumer: the environment's address. valid_until: seconds since the epoch. Orders in the request are offered
+        to be used again. Empty where the dialect has no orders.
+        """
+
+    def start(self, *, request: StartRequest, proof: "Proof") -> JobReport:
+        """Start a job. Not idempotent: look for it before repeating."""
 
     def jobs_of(self, *, owner: Address) -> Parsed[JobReport]:
         """List every job that the service still keeps for the owner."""
-
-    def job(self, *, job_id: str) -> JobReport:
-        """Ask for one job by its long id."""
-
-    def jobs_of_many(
-        self, *, owners: Collection[Address], ended_since: float | None = None
-    ) -> Parsed[JobReport]:
-        """List the jobs of many owners in one request; their reports tell no results.
-
-        ended_since: seconds since the epoch; jobs that ended earlier, or not at all, are then left out.
-        """
 
     def stop(self, *, job_id: str, proof: "Proof") -> JobReport:
         """Ask the service to stop a job; it ends some seconds later."""
@@ -361,12 +443,12 @@ class ComputeBackend(Protocol):
     def stream_log(
         self, *, job_id: str, proof: "Proof", max_bytes: int, total_s: float
     ) -> AbstractContextManager[Iterator[LogPiece]]:
-        """Follow the log of a running container from its first line."""
+        """Follow the log of a running container from its first line; only where there are live logs."""
 
-    def create_token(self, *, proof: "Signed", valid_until_ms: int | None) -> str:
+    def create_token(self, *, proof: "Pen", valid_until_ms: int | None) -> str:
         """Get a token that stands in for signatures."""
 
-    def invalidate_token(self, *, proof: "Signed", token: str) -> None:
+    def invalidate_token(self, *, proof: "Pen", token: str) -> None:
         """Give a token back."""
 
     def get_ddo(self, *, did: str) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """The places where a compute service runs jobs, what they offer, and what is free of it now."""
 
 import json
+import re
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
 from pydantic import AliasPath, BeforeValidator, Field
@@ -64,9 +67,16 @@ class FreeTier(Wire):
 
 
 class Environment(Wire):
-    """A place where a node runs jobs."""
+    """A place where a service runs jobs.
+
+    chain_id: of the chain that it takes orders on; None where it is not bound to one.
+    price_min: a Provider's price, in `fee_token` per minute; None for prices by resource, which stand in `fees`.
+    """
 
     id: Identifier
+    chain_id: int | None = None
+    price_min: Decimal | None = None
+    fee_token: Address | None = None
     consumer_address: Annotated[Address, Field(validation_alias="consumerAddress")]
     description: Annotated[str, shown_text(500), _or("")] = ""
     platform: dict[str, Any] | None = None
@@ -95,26 +105,105 @@ class Environment(Wire):
 
 
 def parse_environments(answer: object) -> Parsed[Environment]:
-    """Read the answer of computeEnvironments.
+    """Read the answer of a node's computeEnvironments.
 
     Raises: BadAnswer when it is no list, or has entries and none of them can be read.
     """
     if not isinstance(answer, list):
         raise BadAnswer("The node's list of environments is no list.", code="environments")
+    return parse_list(answer, limit=_MAX_ENVIRONMENTS, read=_of_node, what="environment")
 
-    def read(entry: dict[str, Any]) -> Environment:
-        if len(json.dumps(entry)) > _RAW_CHARACTERS:
-            raise BadAnswer("The node describes an environment at too great length.", code="environment")
-        environment = Environment.model_validate({**entry, "raw": entry})
-        if environment.free is None:
-            return environment
-        # The node writes "runningfreeJobs" (sic) and counts the free ones beside the tier, not in it.
-        busy = {
-            "running_jobs": entry.get("runningfreeJobs", 0),
-            "queued_jobs": entry.get("queuedFreeJobs", 0),
+
+def parse_environments_by_chain(answer: object) -> Parsed[Environment]:
+    """Read the answer of a Provider's computeEnvironments: lists by chain id, the ids as text.
+
+    Raises: BadAnswer when it is no object of lists, or has entries and none of them can be read.
+    Source: provider-v4 recording 20.
+    """
+    if not isinstance(answer, dict):
+        raise BadAnswer("The Provider's environments do not come by their chains.", code="environments")
+    entries: list[Any] = []
+    for chain_id, listed in answer.items():
+        if not re.fullmatch(r"[0-9]{1,15}", str(chain_id)) or not isinstance(listed, list):
+            raise BadAnswer("The Provider's environments do not come by their chains.", code="environments")
+        entries += [
+            {**entry, "chainId": int(chain_id)} if isinstance(entry, dict) else entry for entry in listed
+        ]
+    return parse_list(entries, limit=_MAX_ENVIRONMENTS, read=_of_provider, what="environment")
+
+
+def stored_environment(raw: Mapping[str, Any], *, dialect: str) -> Environment:
+    """Read an environment again from what was kept of it as `raw`.
+
+    Raises: BadAnswer when it can no longer be read: an older release stored it.
+    """
+    read = _of_provider if dialect == "provider-v4" else _of_node
+    return parse_list([dict(raw)], limit=1, read=read, what="environment")[0]
+
+
+def _of_node(entry: dict[str, Any]) -> Environment:
+    _check_length(entry)
+    environment = Environment.model_validate({**entry, "raw": entry})
+    if environment.free is None:
+        return environment
+    # The node writes "runningfreeJobs" (sic) and counts the free ones beside the tier, not in it.
+    busy = {
+        "running_jobs": entry.get("runningfreeJobs", 0),
+        "queued_jobs": entry.get("queuedFreeJobs", 0),
+    }
+    return environment.model_copy(
+        update={"free": FreeTier.model_validate({**entry["free"], **busy})},
+    )
+
+
+def _of_provider(entry: dict[str, Any]) -> Environment:
+    """Read an environment of a Provider. Numbers come as numbers or as text, whichever the operator wrote."""
+    _check_length(entry)
+    price = _number(entry.get("priceMin"), most=Decimal(10) ** 30)
+    longest_s, places = int(_number(entry.get("maxJobDuration"))), int(_number(entry.get("maxJobs", 0)))
+    running = int(_number(entry.get("currentJobs", 0)))
+    free = FreeTier(max_jobs=places, max_duration_s=longest_s, running_jobs=running) if price == 0 else None
+    return Environment.model_validate(
+        {
+            "id": entry.get("id"),
+            "chain_id": entry.get("chainId"),
+            "consumer_address": entry.get("consumerAddress"),
+            "description": entry.get("desc") or "",
+            "price_min": price,
+            "fee_token": entry.get("feeToken"),
+            "max_duration_s": longest_s,
+            "max_jobs": places,
+            "running_jobs": running,
+            "storage_expiry_s": int(_number(entry.get("storageExpiry") or 0)) or None,
+            "resources": [
+                {"id": name, "total": _number(entry[key]), "max": _number(entry[key])}
+                for name, key in (
+                    ("cpu", "cpuNumber"),
+                    ("ram", "ramGB"),
+                    ("disk", "diskGB"),
+                    ("gpu", "gpuNumber"),
+                )
+                if entry.get(key)
+            ],
+            "free": free,
+            "raw": entry,
         }
-        return environment.model_copy(
-            update={"free": FreeTier.model_validate({**entry["free"], **busy})},
-        )
+    )
 
-    return parse_list(answer, limit=_MAX_ENVIRONMENTS, read=read, what="environment")
+
+def _check_length(entry: dict[str, Any]) -> None:
+    if len(json.dumps(entry)) > _RAW_CHARACTERS:
+        raise BadAnswer("The node describes an environment at too great length.", code="environment")
+
+
+def _number(value: object, *, most: Decimal = Decimal(10) ** 12) -> Decimal:
+    """Read a number that may be written as text; not negative, not above `most`."""
+    try:
+        number = Decimal(str(value)) if not isinstance(value, bool) and value is not None else None
+    except InvalidOperation:
+        number = None
+    if number is None or not number.is_finite() or not 0 <= number <= most:
+        raise BadAnswer(
+            "The Provider described an environment with a number that is none.", code="environment"
+        )
+    return number

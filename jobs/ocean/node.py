@@ -4,7 +4,7 @@ Source of paths and bodies: ocean-node 3.2.0 recordings.
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from operator import attrgetter
@@ -25,6 +25,7 @@ from jobs.ocean.compute import (
     LogPiece,
     NodeIdentity,
     NodeStatus,
+    OrderNeed,
     Parsed,
     ResultEntry,
     StartRequest,
@@ -38,7 +39,18 @@ from jobs.ocean.compute import (
 from jobs.ocean.errors import BadAnswer, Rejected, Unreachable
 from jobs.ocean.frames import FrameDecoder
 from jobs.ocean.refusals import explain, explain_file, explain_job
-from jobs.ocean.signing import Proof, Signed
+from jobs.ocean.signing import (
+    Pen,
+    Proof,
+    Signed,
+    Token,
+    prove_invalidate,
+    prove_logs,
+    prove_result,
+    prove_start_free,
+    prove_stop,
+    prove_token,
+)
 from jobs.ocean.transport import Transport
 from jobs.ocean.units import Address, clean_text
 
@@ -99,18 +111,25 @@ class OceanNode:
             self._transport.get_json(path="/api/services/computeEnvironments", explain=explain)
         )
 
-    def start_free(self, *, request: StartRequest, proof: Proof) -> JobReport:
+    def initialize(
+        self, *, request: StartRequest, consumer: Address, valid_until: int
+    ) -> tuple[OrderNeed, ...]:
+        """Ask what has to be on the chain first: nothing, since a node's free starts want no orders (recording 33)."""
+        return ()
+
+    def start(self, *, request: StartRequest, proof: Proof) -> JobReport:
         """Start a free job.
 
         Raises: Rejected "busy", "too_many_resources", "nonce", "signature", "token", "unknown_environment",
         "image", "unknown_asset", "not_authorized"; Refused "too_large", "metadata_too_large".
         Source: recording 33, exchanges 42 and 53; recording 11, exchange 2; recording 24, exchange 5; recording 17.
         """
+        proven = _proven(proof, prove_start_free)
         answer = self._transport.send_json(
             method="POST",
             path="/api/services/freeCompute",
-            headers=headers(proof),
-            body={**credentials(proof), **start_body(request)},
+            headers=headers(proven),
+            body={**credentials(proven), **start_body(request)},
             explain=explain,
         )
         return self._one_job(answer)
@@ -159,11 +178,12 @@ class OceanNode:
         Raises: Rejected "unknown_job", also for somebody else's job; "server_error", which is all that a node says
         of a bad signature, nonce or engine. Source: recording 14, exchanges 6 and 11; recording 18, 30 to 35.
         """
+        proven = _proven(proof, prove_stop)
         answer = self._transport.send_json(
             method="PUT",
             path=_COMPUTE,
-            params={**credentials(proof), "jobId": job_id},
-            headers=headers(proof),
+            params={**credentials(proven), "jobId": job_id},
+            headers=headers(proven),
             explain=explain_job,
         )
         if answer == []:
@@ -190,12 +210,13 @@ class OceanNode:
         "result_missing", or "result_incomplete" while reading, when the node sends less than it said.
         Source: recording 10, exchanges 9 to 12; recording 18, exchanges 3 and 9.
         """
+        proven = _proven(proof, prove_result)
         with self._transport.stream(
             path="/api/services/computeResult",
-            params={**credentials(proof), "jobId": job_id, "index": str(entry.index)},
-            headers=headers(proof),
+            params={**credentials(proven), "jobId": job_id, "index": str(entry.index)},
+            headers=headers(proven),
             explain=explain_job,
-            retry=not isinstance(proof, Signed),
+            retry=isinstance(proven, Token),
             total_s=total_s,
             idle_s=_IDLE_S,
             cap_bytes=max_bytes,
@@ -220,10 +241,11 @@ class OceanNode:
         Raises: Rejected "not_running" before and after the container runs.
         Source: recording 14, exchanges 2 and 10.
         """
+        proven = _proven(proof, prove_logs)
         with self._transport.stream(
             path="/api/services/computeStreamableLogs",
-            params={**credentials(proof), "jobId": job_id},
-            headers=headers(proof),
+            params={**credentials(proven), "jobId": job_id},
+            headers=headers(proven),
             explain=explain_job,
             retry=False,
             total_s=total_s,
@@ -232,12 +254,12 @@ class OceanNode:
         ) as body:
             yield _pieces(_until_deadline(body))
 
-    def create_token(self, *, proof: Signed, valid_until_ms: int | None = None) -> str:
+    def create_token(self, *, proof: Pen, valid_until_ms: int | None = None) -> str:
         """Get a token. valid_until_ms: milliseconds since the epoch; None means for ever.
 
         Source: recording 15, exchanges 1 and 23.
         """
-        body: dict[str, Any] = token_body(proof)
+        body: dict[str, Any] = token_body(_signed(proof, prove_token))
         if valid_until_ms is not None:
             body["validUntil"] = valid_until_ms
         answer = self._transport.send_json(
@@ -250,12 +272,12 @@ class OceanNode:
             )
         return token
 
-    def invalidate_token(self, *, proof: Signed, token: str) -> None:
+    def invalidate_token(self, *, proof: Pen, token: str) -> None:
         """Give a token back. Source: recording 15, exchange 27."""
         answer = self._transport.send_json(
             method="POST",
             path="/api/services/auth/token/invalidate",
-            body={**token_body(proof), "token": token},
+            body={**token_body(_signed(proof, prove_invalidate)), "token": token},
             explain=explain,
         )
         if not isinstance(answer, dict) or answer.get("success") is not True:
@@ -337,6 +359,15 @@ class OceanNode:
                 code="result_incomplete",
                 retryable=True,
             )
+
+
+def _proven(proof: Proof, prove: Callable[..., Signed]) -> Signed | Token:
+    """Sign a command, unless a token stands in for it."""
+    return proof if isinstance(proof, Token) else _signed(proof, prove)
+
+
+def _signed(pen: Pen, prove: Callable[..., Signed]) -> Signed:
+    return prove(pen.signer, nonce=pen.nonce, form=pen.form)
 
 
 def _until_deadline(body: Iterator[bytes]) -> Iterator[bytes]:

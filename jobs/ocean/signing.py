@@ -36,13 +36,15 @@ class Signed:
 
 @dataclass(frozen=True)
 class Token:
-    """Proof by a token that the node made out earlier. Anybody who has it can act for any address there."""
+    """Proof by a token that the service made out earlier. Anybody who has it can act for any address at a node.
+
+    nonce: a Provider wants one beside its token (recording provider-v4 90); a node does not.
+    """
 
     address: Address
     token: str = field(repr=False)
+    nonce: int | None = None
 
-
-Proof = Signed | Token
 
 # "text" signs 0x + hex of the hash; "bytes" the hash without its leading zero bytes. Nodes take both.
 Form = Literal["text", "bytes"]
@@ -75,6 +77,27 @@ class Signer:
     def __reduce_ex__(self, _: object) -> NoReturn:
         """Refuse; pickling and copying both come through here."""
         raise TypeError("A signer is neither copied nor written down.")
+
+
+@dataclass(frozen=True)
+class Pen:
+    """A wallet's turn to sign one call. The nonce is used up even when the call fails.
+
+    form: how a node's commands are signed; other dialects have one form only.
+    """
+
+    signer: Signer
+    nonce: int
+    form: Form = "text"
+
+    @property
+    def address(self) -> Address:
+        """The address that signs."""
+        return self.signer.address
+
+
+# What a call is given to prove itself with: each dialect has its own text to sign, so it signs when it knows the call.
+Proof = Pen | Token
 
 
 def node_digest(*, address: Address, nonce: int, command: str) -> bytes:

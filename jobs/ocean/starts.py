@@ -24,11 +24,16 @@ class Container:
 
 @dataclass(frozen=True)
 class AssetInput:
-    """A published dataset as a job asks for it. userdata: the consumer parameters of its service."""
+    """A published dataset as a job asks for it.
+
+    userdata: the consumer parameters of its service.
+    order: hash of the transaction that paid for it, where the service wants orders.
+    """
 
     did: str
     service_id: str
     userdata: Mapping[str, Any] | None = None
+    order: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,21 +48,27 @@ class AlgorithmInput:
     """The published algorithm of a job. custom_data: becomes /data/inputs/algoCustomData.json.
 
     container: a free job on a node cannot do without (recording 33, exchanges 41 and 42).
+    order: hash of the transaction that paid for it, where the service wants orders.
     """
 
     did: str
     service_id: str
     container: Container | None = None
     custom_data: Mapping[str, Any] | None = None
+    order: str = ""
 
 
 @dataclass(frozen=True)
 class CodeAlgorithm:
-    """Code of one's own, sent with the start; all of a start fits into 100 kB."""
+    """Code of one's own, sent with the start; all of a start fits into 100 kB.
+
+    language: what a Provider is told that it is written in.
+    """
 
     code: str
     container: Container
     custom_data: Mapping[str, Any] | None = None
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,7 @@ class UrlAlgorithm:
     file: UrlFile
     container: Container
     custom_data: Mapping[str, Any] | None = None
+    language: str = ""
 
 
 Dataset = AssetInput | UrlInput
@@ -75,7 +87,7 @@ Algorithm = AlgorithmInput | CodeAlgorithm | UrlAlgorithm
 
 @dataclass(frozen=True)
 class StartRequest:
-    """A free job as it is asked for.
+    """A job as it is asked for.
 
     datasets: two that have the same file name overwrite each other (recording 23, exchange 20).
     queue_wait_s: how long it may wait where the environment is busy; None means be refused at once.
@@ -103,6 +115,16 @@ class StartRequest:
         """Refuse what cannot be said in one note."""
         if self.tag is not None and isinstance(self.metadata, str):
             raise ValueError("Metadata that is a text has no place for a tag.")
+
+    @property
+    def agreement_id(self) -> str:
+        """The order that a Provider files the job under: the algorithm's, else the first dataset's; "" without orders.
+
+        Source: provider-v4 recordings 40 and 51.
+        """
+        paid = [self.algorithm, *self.datasets]
+        orders = (part.order for part in paid if isinstance(part, AlgorithmInput | AssetInput) and part.order)
+        return next(orders, "")
 
     @property
     def note(self) -> dict[str, Any] | str | None:

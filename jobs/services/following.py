@@ -19,7 +19,7 @@ from jobs.lifecycle import State
 from jobs.models import Job, LogChunk
 from jobs.ocean.compute import LogPiece, phase_of
 from jobs.ocean.errors import OceanError
-from jobs.ocean.signing import Proof, prove_logs
+from jobs.ocean.signing import Proof
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, NoTurn, open_node, signed
 from jobs.services.holders import new_holder
@@ -90,9 +90,7 @@ def _read(*, job: Job, holder: str, end: datetime, clock: Clock) -> None:
                 )
             )
 
-        for piece in signed(
-            backend=backend, wallet=job.wallet, node=job.node, prove=prove_logs, clock=clock, act=open_it
-        ):
+        for piece in signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=open_it):
             now = clock()
             skip = max(0, have - position)
             for start in range(skip, len(piece.data), CHUNK_MAX_BYTES):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import connection
@@ -23,7 +23,7 @@ from jobs.models import Job, Node, NodeToken, NonceLease, Wallet
 from jobs.ocean.compute import ComputeBackend
 from jobs.ocean.errors import Rejected
 from jobs.ocean.node import OceanNode
-from jobs.ocean.signing import Proof, Signed, Signer, Token
+from jobs.ocean.signing import Pen, Proof, Token
 from jobs.ocean.transport import Transport
 from jobs.ocean.units import Address
 from jobs.services import vault
@@ -37,13 +37,6 @@ TURN_S = 60  # a turn lasts until the answer's head is here; longer means that i
 WAIT_FOR_TURN_S = 45
 TRY_AGAIN = timedelta(seconds=1)  # where a node has as many workers as it may
 TOKEN_MARGIN = timedelta(minutes=2)  # a token this close to its end is no longer used
-
-
-class Prover(Protocol):
-    """One of `jobs.ocean.signing.prove_…`: signs the text of one command."""
-
-    def __call__(self, signer: Signer, *, nonce: int) -> Signed:
-        """Sign with this nonce."""
 
 
 class InTransaction(Exception):
@@ -117,7 +110,6 @@ def signed(
     backend: ComputeBackend,
     wallet: Wallet,
     node: Node,
-    prove: Prover,
     clock: Clock,
     act: Callable[[Proof], T],
 ) -> T:
@@ -140,12 +132,12 @@ def signed(
         _turn(node=node, address=wallet.address, clock=clock) as turn,
     ):
         try:
-            return act(prove(signer, nonce=turn.next_nonce(at_least=0)))
+            return act(Pen(signer, nonce=turn.next_nonce(at_least=0)))
         except Rejected as error:
             if error.code != "nonce":
                 raise
         seen = backend.nonce(address=signer.address)
-        return act(prove(signer, nonce=turn.next_nonce(at_least=seen + 1)))
+        return act(Pen(signer, nonce=turn.next_nonce(at_least=seen + 1)))
 
 
 @dataclass(frozen=True)

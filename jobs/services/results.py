@@ -30,7 +30,7 @@ from jobs.models import Job, JobEvent, LogChunk, Result
 from jobs.models.jobs import OUTCOMES
 from jobs.ocean.compute import ComputeBackend, ResultEntry
 from jobs.ocean.errors import OceanError
-from jobs.ocean.signing import Proof, prove_result
+from jobs.ocean.signing import Proof
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, NoTurn, has_room, open_node, signed
 from jobs.services.holders import new_holder
@@ -224,9 +224,7 @@ def _fetch(
                 )
             )
 
-        blocks = signed(
-            backend=backend, wallet=job.wallet, node=job.node, prove=prove_result, clock=clock, act=open_it
-        )
+        blocks = signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=open_it)
         _archive(job=job, result=result, blocks=blocks, alive=alive, clock=clock)
     if result.kind == ALGORITHM_LOG:
         LogChunk.objects.filter(job=job).delete()

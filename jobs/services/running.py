@@ -17,7 +17,6 @@ from jobs.lifecycle import ACTIVE, TERMINAL, State
 from jobs.models import Job, JobEvent, NonceLease, Pulse, Result
 from jobs.ocean.compute import AlgorithmInput, AssetInput, ComputeBackend, Container, JobReport, StartRequest
 from jobs.ocean.errors import BadAnswer, OceanError, Rejected
-from jobs.ocean.signing import prove_start_free, prove_stop
 from jobs.ocean.units import Address
 from jobs.services import nodes
 from jobs.services.budget import OutOfBudget, Purpose, check
@@ -308,11 +307,9 @@ def _send_start(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
         )
         if not written:
             return None  # the lease was lost while waiting for the turn: somebody else is at it
-        return backend.start_free(request=request, proof=proof)
+        return backend.start(request=request, proof=proof)
 
-    return signed(
-        backend=backend, wallet=job.wallet, node=job.node, prove=prove_start_free, clock=clock, act=send
-    )
+    return signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=send)
 
 
 def _start_request(job: Job) -> StartRequest:
@@ -418,7 +415,7 @@ def _stop(*, job: Job, holder: str, clock: Clock) -> None:
                 ):
                     backend.stop(job_id=job.node_job_id, proof=proof)
 
-            signed(backend=backend, wallet=job.wallet, node=job.node, prove=prove_stop, clock=clock, act=send)
+            signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=send)
         Job.objects.filter(pk=job.pk, state=State.RUNNING).update(next_check_at=clock())
     except OutOfBudget as error:
         _later(job=job, holder=holder, at=error.available_at, trouble=error.message, **_stop_unsent(job))

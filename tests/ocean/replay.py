@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jobs.ocean import signing
 from jobs.ocean.compute import (
     AlgorithmInput,
     AssetInput,
@@ -19,7 +18,7 @@ from jobs.ocean.compute import (
 )
 from jobs.ocean.errors import Refused
 from jobs.ocean.node import OceanNode
-from jobs.ocean.signing import Proof, Token
+from jobs.ocean.signing import Pen, Proof, Token
 from jobs.ocean.units import Address
 from tests.ocean.wire import Answer, Sent, accounts, exchanges, node, recorded_body
 
@@ -81,8 +80,8 @@ def _acts(number: str, exchange: Exchange) -> Iterator[Act]:
             yield lambda client: client.environments()
         case "POST", "/api/services/freeCompute":
             start = start_request(body)
-            for proof in _proofs(request, signing.prove_start_free):
-                yield lambda client, proof=proof: client.start_free(request=start, proof=proof)
+            for proof in _proofs(request):
+                yield lambda client, proof=proof: client.start(request=start, proof=proof)
         case "GET", "/api/services/compute" if "jobId" in query:
             yield lambda client: client.job(job_id=query["jobId"])
         case "GET", "/api/services/compute":
@@ -90,23 +89,23 @@ def _acts(number: str, exchange: Exchange) -> Iterator[Act]:
             yield lambda client: client.jobs_of(owner=owner)
         case "PUT", "/api/services/compute":
             job_id = query["jobId"]
-            for proof in _proofs(request, signing.prove_stop):
+            for proof in _proofs(request):
                 yield lambda client, proof=proof: client.stop(job_id=job_id, proof=proof)
         case "GET", "/api/services/computeResult":
             job_id, entry = query["jobId"], listed_entry(number, exchange)
-            for proof in _proofs(request, signing.prove_result):
+            for proof in _proofs(request):
                 yield lambda client, proof=proof: read_result(client, entry, job_id=job_id, proof=proof)
         case "GET", "/api/services/computeStreamableLogs":
             job_id = query["jobId"]
-            for proof in _proofs(request, signing.prove_logs):
+            for proof in _proofs(request):
                 yield lambda client, proof=proof: read_log(client, job_id=job_id, proof=proof)
         case "POST", "/api/services/auth/token":
             until = body.get("validUntil")
-            for proof in _proofs(request, signing.prove_token):
+            for proof in _proofs(request):
                 yield lambda client, proof=proof: client.create_token(proof=proof, valid_until_ms=until)
         case "POST", "/api/services/auth/token/invalidate":
             token = body["token"]
-            for proof in _proofs(request, signing.prove_invalidate):
+            for proof in _proofs(request):
                 yield lambda client, proof=proof: client.invalidate_token(proof=proof, token=token)
         case "POST", "/directCommand" if body["command"] == "jobs":
             owners = [Address(owner) for owner in body["consumerAddrs"]]
@@ -127,14 +126,14 @@ def _acts(number: str, exchange: Exchange) -> Iterator[Act]:
             yield lambda client: client.search_assets(kind=kind, limit=limit)
 
 
-def _proofs(request: dict[str, Any], prove: Callable[..., Proof]) -> Iterator[Proof]:
+def _proofs(request: dict[str, Any]) -> Iterator[Proof]:
     fields = {**request["query"], **(request["body"] or {})}
     address = fields.get("consumerAddress") or fields["address"]
     if "Authorization" in request["headers"]:
         yield Token(Address(address), request["headers"]["Authorization"])
         return
     for form in ("bytes", "text"):
-        yield prove(accounts()[address], nonce=int(fields["nonce"]), form=form)
+        yield Pen(accounts()[address], nonce=int(fields["nonce"]), form=form)
 
 
 def start_request(body: dict[str, Any]) -> StartRequest:

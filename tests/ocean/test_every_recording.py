@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from jobs.ocean import signing
 from jobs.ocean.errors import BadAnswer, OceanError, Refused, Rejected
+from jobs.ocean.signing import Pen
 from tests.ocean.replay import Act, listed_entry, producing, read_log, read_result, start_request
 from tests.ocean.wire import Answer, account, exchanges, node, recording
 
@@ -194,7 +194,7 @@ class TestTooLargeStarts:
         client, wire = node(Answer.json([]))
 
         with pytest.raises(Refused, match="1,108 characters; a node takes 1,024") as caught:
-            client.start_free(request=start, proof=signing.prove_start_free(OWNER, nonce=1))
+            client.start(request=start, proof=Pen(OWNER, nonce=1))
 
         assert caught.value.code == "metadata_too_large"
         assert wire.sent == []
@@ -205,7 +205,7 @@ class TestTooLargeStarts:
         client, wire = node(Answer.json([]))
 
         with pytest.raises(Refused, match=r"200,\d{3} bytes long; a node takes 102,400 \(100 kB\)") as caught:
-            client.start_free(request=start, proof=signing.prove_start_free(OWNER, nonce=1))
+            client.start(request=start, proof=Pen(OWNER, nonce=1))
 
         assert caught.value.code == "too_large"
         assert wire.sent == []
@@ -215,8 +215,8 @@ class TestTooLargeStarts:
 def reading(number: str, exchange: dict) -> Act:
     """The call that would meet this answer, whatever it sends itself."""
     request = exchange["request"]
-    result = signing.prove_result(OWNER, nonce=1)
-    proof_of_token = signing.prove_token(OWNER, nonce=1)
+    result = Pen(OWNER, nonce=1)
+    proof_of_token = Pen(OWNER, nonce=1)
     match request["method"], request["path"]:
         case "GET", "/api/services/nonce":
             return lambda client: client.nonce(address=OWNER.address)
@@ -224,15 +224,13 @@ def reading(number: str, exchange: dict) -> Act:
             return lambda client: client.environments()
         case "POST", "/api/services/freeCompute":
             start = start_request(recording("10")[2]["request"]["body"])
-            return lambda client: client.start_free(
-                request=start, proof=signing.prove_start_free(OWNER, nonce=1)
-            )
+            return lambda client: client.start(request=start, proof=Pen(OWNER, nonce=1))
         case "GET", "/api/services/compute" if "jobId" in request["query"]:
             return lambda client: client.job(job_id=request["query"]["jobId"])
         case "GET", "/api/services/compute":
             return lambda client: client.jobs_of(owner=OWNER.address)
         case "PUT", "/api/services/compute":
-            return lambda client: client.stop(job_id="0x60-1", proof=signing.prove_stop(OWNER, nonce=1))
+            return lambda client: client.stop(job_id="0x60-1", proof=Pen(OWNER, nonce=1))
         case "GET", "/api/services/computeResult":
             entry = listed_entry("10", recording("10")[12])
             return lambda client: read_result(client, entry, job_id="0x60-1", proof=result)

@@ -80,16 +80,16 @@ class TestVerdict:
         assert judged.state == "running"
         assert judged.sentence == "Running algorithm"
 
-    @pytest.mark.parametrize("number", sorted(FAILURES))
+    @pytest.mark.parametrize("number", sorted(FAILURES["ocean-node"]))
     @pytest.mark.parametrize("rewritten", [71, 70])
     def test_is_the_first_failure_even_when_the_node_rewrites_it(self, number, rewritten):
         judged = verdict(report(status=rewritten), first_failure=number)
 
         assert judged.state == "failed"
-        assert judged.reason == FAILURES[number][0]
+        assert judged.reason == FAILURES["ocean-node"][number][0]
 
     def test_knows_a_reason_for_every_failure_number_and_for_no_other(self):
-        assert {number: reason for number, (reason, _) in FAILURES.items()} == REASONS
+        assert {number: reason for number, (reason, _) in FAILURES["ocean-node"].items()} == REASONS
 
     @pytest.mark.parametrize(
         ("ended", "state", "reason"),

@@ -4,11 +4,10 @@ from contextlib import nullcontext
 
 import pytest
 
-from jobs.ocean import signing
 from jobs.ocean.compute import JobReport, ResultEntry
 from jobs.ocean.errors import BadAnswer, OceanError, Rejected, Unreachable
 from jobs.ocean.node import OceanNode
-from jobs.ocean.signing import Token
+from jobs.ocean.signing import Pen, Token
 from jobs.ocean.transport import Transport
 from jobs.ocean.units import Address
 from tests.ocean.replay import read_log, read_result
@@ -16,11 +15,11 @@ from tests.ocean.test_wire_requests import start_request
 from tests.ocean.wire import Answer, FakeWire, account, node, recorded_body, recording, transport
 
 OWNER = account(1)
-START = signing.prove_start_free(OWNER, nonce=1)
-STOP = signing.prove_stop(OWNER, nonce=1)
-RESULT = signing.prove_result(OWNER, nonce=1)
-LOGS = signing.prove_logs(OWNER, nonce=1)
-TOKEN = signing.prove_token(OWNER, nonce=1)
+START = Pen(OWNER, nonce=1)
+STOP = Pen(OWNER, nonce=1)
+RESULT = Pen(OWNER, nonce=1)
+LOGS = Pen(OWNER, nonce=1)
+TOKEN = Pen(OWNER, nonce=1)
 UNLISTED = ResultEntry(index=0, name="x", kind="output", size=None)
 
 
@@ -53,7 +52,7 @@ class TestRefusals:
             if exchange["request"]["method"] == "PUT":
                 client.stop(job_id="0x60-1", proof=STOP)
             else:
-                client.start_free(request=start_request(), proof=START)
+                client.start(request=start_request(), proof=START)
 
         assert (caught.value.retryable, caught.value.maybe_happened) == (retryable, maybe_happened)
 
@@ -71,7 +70,7 @@ class TestRefusals:
         client, _ = node(Answer.json(f"Parameter signature {secret} is bad", 400))
 
         with pytest.raises(Rejected) as caught:
-            client.start_free(request=start_request(), proof=START)
+            client.start(request=start_request(), proof=START)
 
         assert secret not in caught.value.message
 
@@ -80,14 +79,14 @@ class TestRefusals:
         client, _ = node(Answer.recorded(exchange))
 
         with pytest.raises(Rejected, match="at most 2 of ram; 64 was asked for"):
-            client.start_free(request=start_request(), proof=START)
+            client.start(request=start_request(), proof=START)
 
     @pytest.mark.parametrize("status", [500, 502, 503, 504])
     def test_without_known_words_may_have_happened_when_it_was_a_write(self, status):
         client, _ = node(Answer.text("upstream broke", status))
 
         with pytest.raises(Rejected) as caught:
-            client.start_free(request=start_request(), proof=START)
+            client.start(request=start_request(), proof=START)
 
         assert caught.value.maybe_happened
         assert caught.value.retryable
@@ -96,7 +95,7 @@ class TestRefusals:
         client, _ = node(Answer.text("<html>signature mismatch</html>", 404))
 
         with pytest.raises(BadAnswer) as caught:
-            client.start_free(request=start_request(), proof=START)
+            client.start(request=start_request(), proof=START)
 
         assert caught.value.code == "html_page"
 
@@ -104,7 +103,7 @@ class TestRefusals:
         client, _ = node(Answer.text("no", 403))
 
         with pytest.raises(Rejected) as caught:
-            client.start_free(request=start_request(), proof=START)
+            client.start(request=start_request(), proof=START)
 
         assert caught.value.code == "not_authorized"
 
@@ -159,7 +158,7 @@ class TestStartFree:
         exchange = recording("33")[42]
         client, _ = node(Answer.recorded(exchange))
 
-        report = client.start_free(request=start_request(), proof=START)
+        report = client.start(request=start_request(), proof=START)
 
         sent = exchange["response"]["body"]["json"][0]["jobId"]
         assert report.long_id == sent
@@ -172,7 +171,7 @@ class TestStartFree:
         client, _ = node(Answer.json(answer))
 
         with pytest.raises(BadAnswer) as caught:
-            client.start_free(request=start_request(), proof=START)
+            client.start(request=start_request(), proof=START)
 
         assert caught.value.maybe_happened
 

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import requests
 
-from jobs.ocean import signing
 from jobs.ocean.compute import (
     AlgorithmInput,
     AssetInput,
@@ -18,10 +17,11 @@ from jobs.ocean.compute import (
 )
 from jobs.ocean.errors import Refused, Rejected, Unreachable
 from jobs.ocean.node import OceanNode
+from jobs.ocean.signing import Pen
 from tests.ocean.wire import ENVIRONMENT, Answer, FakeWire, account, node, recording, transport
 
 # Whose start recording 33, exchange 42, is.
-START = signing.prove_start_free(account(4), nonce=1)
+START = Pen(account(4), nonce=1)
 CONTAINER = Container(entrypoint="python3 $ALGO", image="localhost:5000/c2d-python", tag="3.11", checksum="")
 DID = "did:op:177a60bb253acdaba6b6d33ffdf8f34d10ba5644ffa59514bce85c422ad6e27d"
 
@@ -37,7 +37,7 @@ def start_request(**changes) -> StartRequest:
 
 def body_of(request: StartRequest) -> dict[str, Any]:
     client, wire = node(Answer.recorded(recording("33")[42]))
-    client.start_free(request=request, proof=START)
+    client.start(request=request, proof=START)
     (sent,) = wire.sent
     return json.loads(sent.body)
 
@@ -118,7 +118,7 @@ class TestStart:
         client, wire = node(Answer.json([]))
 
         with pytest.raises(Refused, match="102,400") as caught:
-            client.start_free(request=start_request(algorithm=algorithm), proof=START)
+            client.start(request=start_request(algorithm=algorithm), proof=START)
 
         assert caught.value.code == "too_large"
         assert wire.sent == []

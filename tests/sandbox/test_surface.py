@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from jobs.ocean import signing
 from jobs.ocean.compute import (
     AssetInput,
     CodeAlgorithm,
@@ -21,7 +20,7 @@ from jobs.ocean.compute import (
 )
 from jobs.ocean.errors import OceanError, Rejected
 from jobs.ocean.node import OceanNode
-from jobs.ocean.signing import Proof, Signer, Token, key_from_mnemonic
+from jobs.ocean.signing import Pen, Proof, Signer, Token, key_from_mnemonic
 from jobs.ocean.transport import Transport
 from tests.sandbox.conftest import Bench
 from tests.sandbox.recordings import recorded_container, scenario
@@ -59,12 +58,12 @@ def start(**changes: Any) -> Callable[[OceanNode], StartRequest]:
     return made
 
 
-def proof(prove: Callable[..., Proof], signer: Signer = OWNER) -> Proof:
-    return prove(signer, nonce=time.time_ns() // 1_000)
+def proof(signer: Signer = OWNER) -> Proof:
+    return Pen(signer, nonce=time.time_ns() // 1_000)
 
 
 def run(node: OceanNode, request: StartRequest) -> JobReport:
-    report = node.start_free(request=request, proof=proof(signing.prove_start_free))
+    report = node.start(request=request, proof=proof())
     deadline = time.monotonic() + 30
     while not report.ended and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -88,10 +87,10 @@ class TestJobs:
         assert verdict(report).state == "succeeded"
         assert report.tag == "t1"
         for signer in (OWNER, VIEWER):
-            log = fetch(node, report, "algorithmLog", proof(signing.prove_result, signer))
+            log = fetch(node, report, "algorithmLog", proof(signer))
             assert log == b'blue {"threshold":3}\n'
         with pytest.raises(Rejected) as caught:
-            fetch(node, report, "algorithmLog", proof(signing.prove_result, STRANGER))
+            fetch(node, report, "algorithmLog", proof(STRANGER))
         assert caught.value.code == "not_authorized"
 
     def test_of_many_owners_come_in_one_answer(self, node: OceanNode) -> None:
@@ -125,16 +124,16 @@ class TestJobs:
         assert verdict(run(node, start(**changes)(node))).reason == reason
 
     def test_started_with_a_token_end_with_it(self, node: OceanNode) -> None:
-        signed = signing.prove_token(OWNER, nonce=time.time_ns() // 1_000)
+        signed = Pen(OWNER, nonce=time.time_ns() // 1_000)
         token = Token(OWNER.address, node.create_token(proof=signed))
 
-        report = node.start_free(request=start()(node), proof=token)
+        report = node.start(request=start()(node), proof=token)
         assert node.stop(job_id=report.long_id, proof=token).stop_requested
-        signed = signing.prove_invalidate(OWNER, nonce=time.time_ns() // 1_000)
+        signed = Pen(OWNER, nonce=time.time_ns() // 1_000)
         node.invalidate_token(proof=signed, token=token.token)
 
         with pytest.raises(OceanError) as caught:
-            node.start_free(request=start()(node), proof=token)
+            node.start(request=start()(node), proof=token)
         assert caught.value.code == "token"
 
 

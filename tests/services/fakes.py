@@ -23,7 +23,7 @@ from jobs.ocean.compute import (
     parse_environments,
 )
 from jobs.ocean.errors import Rejected, Unreachable
-from jobs.ocean.signing import Proof, Signed
+from jobs.ocean.signing import Pen, Proof
 from jobs.ocean.units import Address
 from tests.builders import NOW, RAW_ENVIRONMENT
 
@@ -134,9 +134,9 @@ class FakeNode:
         """List what it offers."""
         return self._answer("environments", lambda: parse_environments(self.offers))
 
-    def start_free(self, *, request: StartRequest, proof: Proof) -> JobReport:
+    def start(self, *, request: StartRequest, proof: Proof) -> JobReport:
         """Start a job and list it."""
-        return self._answer("start_free", lambda: self.accept(request), request=request, proof=proof)
+        return self._answer("start", lambda: self.accept(request), request=request, proof=proof)
 
     def accept(self, request: StartRequest, **_: Any) -> JobReport:
         """Take a job in, as an accepted start does."""
@@ -269,5 +269,5 @@ def queued() -> list[tuple[str, tuple[Any, ...]]]:
 def nonce_of(call: Call) -> int:
     """Return the nonce that a signed call carried."""
     proof = call.given["proof"]
-    assert isinstance(proof, Signed)
+    assert isinstance(proof, Pen)
     return proof.nonce

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from jobs.models import Node, NodeToken, NonceLease, Wallet
 from jobs.ocean.errors import Rejected
-from jobs.ocean.signing import Proof, Signed, Token, prove_stop
+from jobs.ocean.signing import Pen, Proof, Token
 from jobs.services import budget, gateway, vault
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import InTransaction, NoTurn, open_node, signed
@@ -24,7 +24,7 @@ NOW_MS = int(NOW.timestamp() * 1000)
 
 
 def act_signed(place: Place, far: FakeNode, clock: Clock, act: Any = None, **values: Any) -> Any:
-    given = {"wallet": place.wallet, "node": place.node, "prove": prove_stop} | values
+    given = {"wallet": place.wallet, "node": place.node} | values
     return signed(backend=far, clock=clock, act=act or (lambda proof: proof), **given)
 
 
@@ -81,7 +81,7 @@ class TestSigned:
     def test_signs_with_the_time_in_milliseconds(self, place: Place, far: FakeNode, clock: Clock) -> None:
         proof = act_signed(place, far, clock)
 
-        assert isinstance(proof, Signed)
+        assert isinstance(proof, Pen)
         assert (proof.nonce, str(proof.address)) == (NOW_MS, place.wallet.address)
 
     def test_never_repeats_a_nonce_though_the_clock_stands_still_or_goes_back(
@@ -98,7 +98,7 @@ class TestSigned:
         seen = []
 
         def look(proof: Proof) -> None:
-            assert isinstance(proof, Signed)
+            assert isinstance(proof, Pen)
             seen.append((lease().last_nonce, proof.nonce))
 
         act_signed(place, far, clock, look)
@@ -111,7 +111,7 @@ class TestSigned:
         far.last_nonce = NOW_MS + 500
         nonces = []
 
-        def act(proof: Signed) -> str:
+        def act(proof: Pen) -> str:
             nonces.append(proof.nonce)
             if len(nonces) == 1:
                 raise refused("nonce", retryable=True)
@@ -124,7 +124,7 @@ class TestSigned:
     def test_gives_up_when_the_nonce_is_refused_twice(
         self, place: Place, far: FakeNode, clock: Clock
     ) -> None:
-        def act(proof: Signed) -> None:
+        def act(proof: Pen) -> None:
             raise refused("nonce", retryable=True)
 
         with pytest.raises(Rejected):
@@ -133,7 +133,7 @@ class TestSigned:
         assert len(far.called("nonce")) == 1
 
     def test_gives_the_turn_back_also_after_an_error(self, place: Place, far: FakeNode, clock: Clock) -> None:
-        def act(proof: Signed) -> None:
+        def act(proof: Pen) -> None:
             raise refused("image")
 
         with pytest.raises(Rejected):
@@ -201,7 +201,7 @@ class TestTurn:
     def test_that_was_lost_is_noticed_before_the_next_nonce(
         self, place: Place, far: FakeNode, clock: Clock
     ) -> None:
-        def act(proof: Signed) -> None:
+        def act(proof: Pen) -> None:
             NonceLease.objects.update(holder="other")
             raise refused("nonce", retryable=True)
 
@@ -237,7 +237,7 @@ class TestTurn:
         clock, inside, most, nonces = Clock(), 0, 0, []
         counting = threading.Lock()
 
-        def act(proof: Signed) -> None:
+        def act(proof: Pen) -> None:
             nonlocal inside, most
             with counting:
                 inside += 1
@@ -278,7 +278,7 @@ class TestToken:
     ) -> None:
         self.give(place, minutes=minutes)
 
-        assert isinstance(act_signed(place, far, clock), Signed)
+        assert isinstance(act_signed(place, far, clock), Pen)
 
     def test_silences_everybody_when_the_node_has_enough(
         self, place: Place, far: FakeNode, clock: Clock
@@ -304,7 +304,7 @@ class TestToken:
             created_at=NOW,
         )
 
-        assert isinstance(act_signed(place, far, clock, wallet=other), Signed)
+        assert isinstance(act_signed(place, far, clock, wallet=other), Pen)
 
     def test_is_not_stored_in_clear(self, place: Place) -> None:
         self.give(place, minutes=60)

@@ -65,7 +65,7 @@ class TestStart:
     def test_sends_what_was_launched_with_the_tag(self, job: Job, far: FakeNode, clock: Clock) -> None:
         advance(job, clock)
 
-        (call,) = far.called("start_free")
+        (call,) = far.called("start")
         request = call.given["request"]
         assert request.tag == str(job.tag)
         assert request.environment_id == job.environment.env_id
@@ -84,7 +84,7 @@ class TestStart:
 
         advance(job, clock)
 
-        assert far.called("start_free")[0].given["request"].queue_wait_s is None
+        assert far.called("start")[0].given["request"].queue_wait_s is None
 
     def test_is_written_down_before_it_is_sent(self, job: Job, far: FakeNode, clock: Clock) -> None:
         seen: dict[str, Any] = {}
@@ -97,7 +97,7 @@ class TestStart:
             seen["nonce"] = NonceLease.objects.get(address=job.wallet.address).last_nonce
             return far.accept(request)
 
-        far.will("start_free", look)
+        far.will("start", look)
 
         advance(job, clock)
 
@@ -106,21 +106,21 @@ class TestStart:
             "sent_at": NOW,
             "attempts": 1,
             "events": 1,
-            "nonce": nonce_of(far.called("start_free")[0]),
+            "nonce": nonce_of(far.called("start")[0]),
         }
 
     def test_is_not_repeated_by_a_second_run(self, job: Job, far: FakeNode, clock: Clock) -> None:
         advance(job, clock)
         advance(job, clock)
 
-        assert len(far.called("start_free")) == 1
+        assert len(far.called("start")) == 1
         assert job.state == State.RUNNING
 
     def test_ends_in_collecting_when_the_answer_says_that_it_is_over(
         self, job: Job, far: FakeNode, clock: Clock
     ) -> None:
         far.will(
-            "start_free",
+            "start",
             lambda request, proof: make_report(
                 long_id="e-0x1", tag=request.tag, status=11, finished_at=NOW.timestamp()
             ),
@@ -136,7 +136,7 @@ class TestLostAnswer:
     @pytest.fixture
     def lost(self, job: Job, far: FakeNode, clock: Clock) -> Job:
         """A job whose start was sent, but not answered."""
-        far.will("start_free", lost_answer())
+        far.will("start", lost_answer())
         advance(job, clock)
         assert job.state == State.STARTING
         assert job.start_sent_at == NOW
@@ -162,7 +162,7 @@ class TestLostAnswer:
             versions.append(Job.objects.get(pk=job.pk).version)
             raise lost_answer()
 
-        far.will("start_free", fail)
+        far.will("start", fail)
 
         advance(job, clock)
 
@@ -183,14 +183,14 @@ class TestLostAnswer:
         assert lost.node_job_id == "0x60962e6d-0xours"
         assert lost.node_status == 20
         assert lost.trouble == ""
-        assert len(far.called("start_free")) == 1
+        assert len(far.called("start")) == 1
 
     def test_is_not_repeated_after_one_look_in_vain(self, lost: Job, far: FakeNode, clock: Clock) -> None:
         clock.tick(15)
 
         advance(lost, clock)
 
-        assert len(far.called("start_free")) == 1
+        assert len(far.called("start")) == 1
         assert lost.next_check_at == clock() + running.LOOK_AGAIN
 
     def test_is_repeated_after_two_looks_in_vain(self, lost: Job, far: FakeNode, clock: Clock) -> None:
@@ -198,7 +198,7 @@ class TestLostAnswer:
             clock.tick(15)
             advance(lost, clock)
 
-        assert len(far.called("start_free")) == 2
+        assert len(far.called("start")) == 2
         assert len(far.called("jobs_of")) == 2
         assert lost.state == State.RUNNING
         assert lost.start_attempts == 2
@@ -212,7 +212,7 @@ class TestLostAnswer:
         assert lost.state == State.STARTING
 
     def test_needs_attention_after_three_starts(self, lost: Job, far: FakeNode, clock: Clock) -> None:
-        far.will("start_free", lost_answer(), lost_answer(), lost_answer())
+        far.will("start", lost_answer(), lost_answer(), lost_answer())
 
         for _ in range(12):
             clock.tick(15)
@@ -221,7 +221,7 @@ class TestLostAnswer:
         assert lost.state == State.NEEDS_ATTENTION
         assert lost.reason == "start_lost"
         assert lost.attention_from == State.STARTING
-        assert len(far.called("start_free")) == 3
+        assert len(far.called("start")) == 3
 
     def test_keeps_waiting_when_the_look_fails(self, lost: Job, far: FakeNode, clock: Clock) -> None:
         far.will("jobs_of", *[not_there()] * 4)
@@ -230,7 +230,7 @@ class TestLostAnswer:
             clock.tick(15)
             advance(lost, clock)
 
-        assert len(far.called("start_free")) == 1
+        assert len(far.called("start")) == 1
         assert lost.start_sent_at == NOW
         assert lost.missing_count == 0
         assert lost.state == State.STARTING
@@ -255,13 +255,13 @@ class TestLostAnswer:
             clock.tick(15)
             advance(lost, clock)
 
-        assert len(far.called("start_free")) == 1
+        assert len(far.called("start")) == 1
         assert lost.missing_count == 0
 
     def test_is_believed_when_the_answer_could_not_be_read(
         self, job: Job, far: FakeNode, clock: Clock
     ) -> None:
-        far.will("start_free", BadAnswer("What is this?", code="job", maybe_happened=True))
+        far.will("start", BadAnswer("What is this?", code="job", maybe_happened=True))
 
         advance(job, clock)
 
@@ -279,7 +279,7 @@ class TestLostAnswer:
 
         assert lost.state == State.CANCELLED
         assert "never showed" in lost.message
-        assert len(far.called("start_free")) == 1
+        assert len(far.called("start")) == 1
 
     def test_is_stopped_when_it_is_found_after_a_wish_to_cancel(
         self, lost: Job, far: FakeNode, clock: Clock, alice: Actor
@@ -296,7 +296,7 @@ class TestLostAnswer:
     def test_is_still_looked_for_when_the_repeat_certainly_failed(
         self, lost: Job, far: FakeNode, clock: Clock
     ) -> None:
-        far.will("start_free", not_there())
+        far.will("start", not_there())
         for _ in range(2):
             clock.tick(15)
             advance(lost, clock)
@@ -323,7 +323,7 @@ class TestRefusedStart:
     def test_fails_the_job_with_the_node_s_reason(
         self, job: Job, far: FakeNode, clock: Clock, code: str
     ) -> None:
-        far.will("start_free", refused(code))
+        far.will("start", refused(code))
 
         advance(job, clock)
 
@@ -332,7 +332,7 @@ class TestRefusedStart:
         assert job.ended_at == NOW
 
     def test_fails_the_job_when_our_guard_refused(self, job: Job, far: FakeNode, clock: Clock) -> None:
-        far.will("start_free", Refused("That address is private.", code="address"))
+        far.will("start", Refused("That address is private.", code="address"))
 
         advance(job, clock)
 
@@ -341,14 +341,14 @@ class TestRefusedStart:
     def test_fails_the_job_as_busy_although_busy_may_pass(
         self, job: Job, far: FakeNode, clock: Clock
     ) -> None:
-        far.will("start_free", refused("busy", retryable=True))
+        far.will("start", refused("busy", retryable=True))
 
         advance(job, clock)
 
         assert (job.state, job.reason) == (State.FAILED, "busy")
 
     def test_is_tried_later_after_too_many_requests(self, job: Job, far: FakeNode, clock: Clock) -> None:
-        far.will("start_free", refused("rate_limited", retryable=True, retry_after_s=40))
+        far.will("start", refused("rate_limited", retryable=True, retry_after_s=40))
 
         advance(job, clock)
         assert job.state == State.STARTING
@@ -361,7 +361,7 @@ class TestRefusedStart:
         assert far.called("jobs_of") == []
 
     def test_silences_everybody_after_too_many_requests(self, job: Job, far: FakeNode, clock: Clock) -> None:
-        far.will("start_free", refused("rate_limited", retryable=True, retry_after_s=40))
+        far.will("start", refused("rate_limited", retryable=True, retry_after_s=40))
 
         advance(job, clock)
 
@@ -372,7 +372,7 @@ class TestRefusedStart:
     def test_that_never_arrived_is_sent_again_without_a_look(
         self, job: Job, far: FakeNode, clock: Clock
     ) -> None:
-        far.will("start_free", *[not_there()] * 4)
+        far.will("start", *[not_there()] * 4)
         pauses = []
         for _ in range(4):
             advance(job, clock)
@@ -390,7 +390,7 @@ class TestRefusedStart:
     def test_needs_attention_when_the_node_is_away_for_hours(
         self, job: Job, far: FakeNode, clock: Clock
     ) -> None:
-        far.will("start_free", not_there())
+        far.will("start", not_there())
         Job.objects.filter(pk=job.pk).update(trouble_count=running.UNANSWERED_MAX)
 
         advance(job, clock)
@@ -426,17 +426,17 @@ class TestBudget:
 class TestNonce:
     def test_is_read_back_and_raised_when_it_was_refused(self, job: Job, far: FakeNode, clock: Clock) -> None:
         far.last_nonce = int((NOW + timedelta(days=1)).timestamp() * 1000)
-        far.will("start_free", refused("nonce", retryable=True))
+        far.will("start", refused("nonce", retryable=True))
 
         advance(job, clock)
 
-        first, second = (nonce_of(call) for call in far.called("start_free"))
+        first, second = (nonce_of(call) for call in far.called("start"))
         assert first < far.last_nonce < second
         assert job.state == State.RUNNING
         assert len(far.jobs) == 1
 
     def test_refused_twice_is_tried_again_later(self, job: Job, far: FakeNode, clock: Clock) -> None:
-        far.will("start_free", refused("nonce", retryable=True), refused("nonce", retryable=True))
+        far.will("start", refused("nonce", retryable=True), refused("nonce", retryable=True))
 
         advance(job, clock)
 
@@ -473,7 +473,7 @@ class TestLease:
         running.advance(job_id=job.pk, clock=clock)
 
         job.refresh_from_db()
-        assert far.called("start_free") == []
+        assert far.called("start") == []
         assert job.start_sent_at is None
         assert job.lease_holder == "other"
 
@@ -491,7 +491,7 @@ class TestLease:
 
         advance(job, clock)
 
-        assert far.called("start_free") == []
+        assert far.called("start") == []
         assert job.start_sent_at is None
 
     def test_is_renewed_when_the_request_leaves(
@@ -503,7 +503,7 @@ class TestLease:
             until.append(Job.objects.get(pk=job.pk).lease_until)
             return far.accept(request)
 
-        far.will("start_free", look)
+        far.will("start", look)
         # The turn is somebody else's for 40 s; patched by name, so that waiting moves the test's clock.
         NonceLease.objects.create(
             node=job.node,
@@ -518,7 +518,7 @@ class TestLease:
         assert until == [NOW + timedelta(seconds=40) + running.LEASE]
 
     def test_is_given_back_after_an_error_nobody_foresaw(self, job: Job, far: FakeNode, clock: Clock) -> None:
-        far.will("start_free", ZeroDivisionError())
+        far.will("start", ZeroDivisionError())
 
         with pytest.raises(ZeroDivisionError):
             running.advance(job_id=job.pk, clock=clock)
@@ -545,7 +545,7 @@ class TestCancelBeforeStart:
     def test_ends_a_job_whose_start_did_not_leave_yet(
         self, job: Job, far: FakeNode, clock: Clock, alice: Actor
     ) -> None:
-        far.will("start_free", not_there())
+        far.will("start", not_there())
         advance(job, clock)
         launching.cancel(actor=alice, job_id=job.pk, now=NOW)
 
@@ -644,7 +644,7 @@ class TestCrash:
     def test_puts_the_job_aside_for_a_person(
         self, job: Job, far: FakeNode, caplog: pytest.LogCaptureFixture
     ) -> None:
-        far.will("start_free", ZeroDivisionError("1/0 of the secret"))
+        far.will("start", ZeroDivisionError("1/0 of the secret"))
 
         tasks.advance(str(job.pk), group="from a later release")
 

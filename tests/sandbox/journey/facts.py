@@ -262,7 +262,7 @@ FROZEN = {
     "running._begin: move STARTING": Fact("about to start it"),
     "gateway._Turn.next_nonce: update": Fact("about to sign the start", nth=(1, 2)),
     "running._send_start.send: record": Fact("about to send the start"),
-    "running._send_start.send: start_free": Fact("has the node's answer to the start"),
+    "running._send_start.send: start": Fact("has the node's answer to the start"),
     "running._accepted: move RUNNING": Fact("about to note what the node said"),
     "refreshing.apply_report: update": Fact("has noted what the node said"),
     "following._append: create": Fact("about to read on in the log", way="watched"),
@@ -334,7 +334,7 @@ FACTS = {
     "budget.spend: get_or_create": Fact("There is a count of requests to the node.", way="node never asked"),
     "budget.spend: update": Fact("A request to the node is counted, not yet sent.", nth=(1, 2)),
     "running._send_start.send: record": Fact("The start is written down as sent; it is about to be."),
-    "running._send_start.send: start_free": Fact("The node has accepted the job; nobody here knows yet."),
+    "running._send_start.send: start": Fact("The node has accepted the job; nobody here knows yet."),
     "running._accepted: move RUNNING": Fact("The job is RUNNING, with the node's id."),
     "running._later: update": Fact("The step is put off, with the trouble.", way="node away"),
     "running._may_repeat: update": Fact(

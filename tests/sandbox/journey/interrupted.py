@@ -172,7 +172,7 @@ def install(interruption: Interruption) -> Callable[..., None]:
 
     connection_created.connect(watch_connection)
     watch_call(queue, "enqueue")
-    for method in ("start_free", "stop"):
+    for method in ("start", "stop"):
         watch_call(OceanNode, method)
     for method in ("save", "delete"):
         watch_call(FileSystemStorage, method)

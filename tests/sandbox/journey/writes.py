@@ -25,7 +25,7 @@ METHODS = {
     "delete",
     "save",
 }
-METHODS |= {"move", "record", "claim", "renew", "release", "enqueue", "start_free", "stop"}
+METHODS |= {"move", "record", "claim", "renew", "release", "enqueue", "start", "stop"}
 
 
 @dataclass(frozen=True)
