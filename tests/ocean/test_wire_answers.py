@@ -4,6 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 
+from jobs.ocean import signing
 from jobs.ocean.compute import JobReport, ResultEntry
 from jobs.ocean.errors import BadAnswer, OceanError, Rejected, Unreachable
 from jobs.ocean.node import OceanNode
@@ -66,7 +67,7 @@ class TestRefusals:
         assert caught.value.retryable
 
     def test_never_quote_what_a_node_repeats(self):
-        secret = START.signature
+        secret = signing.prove_start_free(START.signer, nonce=START.nonce).signature
         client, _ = node(Answer.json(f"Parameter signature {secret} is bad", 400))
 
         with pytest.raises(Rejected) as caught:
