@@ -18,6 +18,7 @@ class Action(StrEnum):
 
     SEE = "see jobs, results and the catalogue"
     LAUNCH = "launch jobs"
+    LAUNCH_CODE = "run code of their own"
     STOP_ANY = "stop a colleague's job"
     STOP_OWN = "stop a job"
     EDIT_CATALOGUE = "add or refresh datasets and algorithms"
@@ -29,6 +30,7 @@ _EVERYBODY = frozenset(Role)
 ALLOWED: dict[Action, frozenset[Role]] = {
     Action.SEE: _EVERYBODY,
     Action.LAUNCH: frozenset({Role.OWNER, Role.ADMIN, Role.LAUNCHER}),
+    Action.LAUNCH_CODE: frozenset({Role.OWNER, Role.ADMIN}),
     Action.STOP_ANY: frozenset({Role.OWNER, Role.ADMIN}),
     Action.STOP_OWN: frozenset({Role.OWNER, Role.ADMIN, Role.LAUNCHER}),
     Action.EDIT_CATALOGUE: frozenset({Role.OWNER, Role.ADMIN}),

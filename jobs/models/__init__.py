@@ -3,12 +3,14 @@
 from jobs.models.catalogue import Algorithm, Asset, Dataset
 from jobs.models.jobs import Job, JobEvent, JobInput, LogChunk, Pulse, Result
 from jobs.models.networks import Environment, Network, Node, NodeBudget
+from jobs.models.orders import ChainNonce, Order, Transaction
 from jobs.models.teams import Membership, Team, User
 from jobs.models.wallets import NodeToken, NonceLease, Wallet
 
 __all__ = [
     "Algorithm",
     "Asset",
+    "ChainNonce",
     "Dataset",
     "Environment",
     "Job",
@@ -21,9 +23,11 @@ __all__ = [
     "NodeBudget",
     "NodeToken",
     "NonceLease",
+    "Order",
     "Pulse",
     "Result",
     "Team",
+    "Transaction",
     "User",
     "Wallet",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import models, transaction
 from django.db.models import F
 
-from jobs.lifecycle import ACTIVE, State, check
+from jobs.lifecycle import ACTIVE, TERMINAL, State, check
 from jobs.models.catalogue import Asset
 from jobs.models.networks import Environment, Node
 from jobs.models.teams import Team, User
@@ -138,15 +138,27 @@ class Job(models.Model):
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="jobs")
     node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="jobs")
     environment = models.ForeignKey(Environment, on_delete=models.PROTECT, related_name="jobs")
-    algorithm = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="+")
-    algorithm_service_id = models.CharField(max_length=200)
+    algorithm = models.ForeignKey(Asset, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    algorithm_service_id = models.CharField(max_length=200, blank=True)
+    own_algorithm = models.JSONField(
+        null=True, blank=True, help_text="Code of one's own in place of an algorithm: language, code or url."
+    )
     container = models.JSONField(
-        help_text="As the algorithm's publisher described it when the job was launched."
+        help_text="As the algorithm's publisher described it when the job was launched, or as the launcher chose it."
     )
     parameters = models.JSONField(null=True, blank=True, help_text="What the algorithm reads as custom data.")
     max_duration_s = models.PositiveIntegerField(help_text="After that the node stops the job.")
     queue_wait_s = models.PositiveIntegerField(help_text="How long the job may wait for a free place.")
     free = models.BooleanField(default=True)
+    algorithm_order = models.ForeignKey(
+        "Order", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    agreement_id = models.CharField(
+        max_length=100, blank=True, help_text="The order that a Provider files the job under."
+    )
+    seen_before = models.JSONField(
+        default=list, blank=True, help_text="The Provider's jobs of this order from before this job was sent."
+    )
 
     state = models.CharField(
         max_length=20, choices=[(s.value, s.value) for s in State], default=State.REQUESTED
@@ -224,10 +236,29 @@ class Job(models.Model):
                 condition=~models.Q(state=State.RUNNING) | ~models.Q(node_job_id=""),
                 name="job_running_has_node_job_id",
             ),
+            models.CheckConstraint(
+                condition=models.Q(algorithm__isnull=False, own_algorithm__isnull=True)
+                | models.Q(algorithm__isnull=True, own_algorithm__isnull=False),
+                name="job_has_one_algorithm",
+            ),
+            # A Provider runs one job of an order at a time.
+            models.UniqueConstraint(
+                fields=["node", "agreement_id"],
+                condition=~models.Q(agreement_id="") & ~models.Q(state__in=sorted(TERMINAL)),
+                name="job_order_used_by_one_at_a_time",
+            ),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def algorithm_name(self) -> str:
+        """What runs, in words: the published algorithm's name, or that it is code of one's own."""
+        if self.algorithm is not None:
+            return self.algorithm.name
+        language = (self.own_algorithm or {}).get("language")
+        return f"Own code ({language})" if language else "Own code"
 
 
 class JobInput(models.Model):
@@ -238,6 +269,7 @@ class JobInput(models.Model):
     dataset = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="+")
     service_id = models.CharField(max_length=200)
     userdata = models.JSONField(null=True, blank=True)
+    order = models.ForeignKey("Order", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
 
     class Meta:
         constraints = [
@@ -255,6 +287,7 @@ class JobEvent(models.Model):
     class Kind(models.TextChoices):
         STATE = "state", "State"
         NODE_STATUS = "node_status", "Node status"
+        PAYMENT = "payment", "Payment"
         STARTED = "start_sent", "Start sent"
         STOP_WISH = "stop_wish", "Stop asked for"
         STOP_SENT = "stop_sent", "Stop sent"

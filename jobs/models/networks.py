@@ -14,7 +14,17 @@ class Network(models.Model):
     name = models.CharField(max_length=60)
     rpc_url = models.URLField(blank=True)
     explorer_url = models.URLField(blank=True)
-    contracts = models.JSONField(default=dict, blank=True)
+    contracts = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Addresses by name, as in Ocean's address file: Dispenser, Ocean …",
+    )
+    allow_private = models.BooleanField(
+        default=False, help_text="The RPC endpoint stands in a private network or on this machine."
+    )
+    confirmations = models.PositiveIntegerField(
+        default=1, help_text="How many blocks must stand, the transaction's own included, before it counts."
+    )
     is_sandbox = models.BooleanField(
         default=False,
         help_text="A network to try things on: only here may publicly known development keys be used.",
@@ -49,10 +59,16 @@ class Node(models.Model):
 
     class Dialect(models.TextChoices):
         OCEAN_NODE = "ocean-node", "Ocean Node"
+        PROVIDER = "provider-v4", "Provider v4"
 
     name = models.CharField(max_length=60, unique=True)
     base_url = models.URLField(unique=True, help_text="https://… without a path; only operators set it.")
     dialect = models.CharField(max_length=20, choices=Dialect, default=Dialect.OCEAN_NODE)
+    metadata_url = models.URLField(
+        "Aquarius",
+        blank=True,
+        help_text="Where a Provider's assets are described. An Ocean Node describes its assets itself.",
+    )
     network = models.ForeignKey(Network, on_delete=models.PROTECT, related_name="nodes")
     allow_private = models.BooleanField(
         default=False, help_text="This node stands in a private network or on this machine."
@@ -94,6 +110,9 @@ class Environment(models.Model):
 
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="environments")
     env_id = models.CharField(max_length=300)
+    chain_id = models.PositiveBigIntegerField(
+        default=0, help_text="The chain that it takes orders on; 0 where it is not bound to one."
+    )
     description = models.CharField(max_length=300, blank=True)
     has_free_tier = models.BooleanField(default=False)
     free_room = models.IntegerField(default=0, help_text="Free jobs that fit at this moment, as last seen.")
@@ -102,7 +121,9 @@ class Environment(models.Model):
     gone_at = models.DateTimeField(null=True, blank=True, help_text="Since when the node no longer lists it.")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["node", "env_id"], name="environment_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["node", "chain_id", "env_id"], name="environment_once")
+        ]
 
     def __str__(self) -> str:
         return f"{self.description or self.env_id[:16]} at {self.node}"

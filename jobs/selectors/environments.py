@@ -10,7 +10,7 @@ from django.db.models import Prefetch
 
 from jobs.models import Environment, Node
 from jobs.ocean.environments import Environment as Offer
-from jobs.ocean.environments import Resource, parse_environments
+from jobs.ocean.environments import Resource, stored_environment
 from jobs.ocean.errors import BadAnswer
 
 
@@ -114,7 +114,7 @@ def card(row: Environment) -> EnvironmentCard:
         "free_room": row.free_room,
     }
     try:
-        (offer,) = parse_environments([row.raw])
+        offer = stored_environment(row.raw, dialect=row.node.dialect)
     except BadAnswer:  # stored by an older version of the portal, which read it differently
         return EnvironmentCard(**seen, readable=False)
     free = offer.free

@@ -9,9 +9,9 @@ from typing import Any
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput, Missing, PortalError
 from jobs.models import Asset, Node
-from jobs.ocean.ddo import Ddo, parse_ddo
-from jobs.ocean.errors import OceanError, Rejected
-from jobs.ocean.units import is_did
+from jobs.ocean.ddo import Ddo, Refusal, consumable, parse_ddo
+from jobs.ocean.errors import BadAnswer, OceanError, Rejected
+from jobs.ocean.units import Address, is_did
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, open_node
 
@@ -77,6 +77,14 @@ def refresh(*, actor: Actor, asset_id: int, clock: Clock) -> None:
     if asset is None:
         raise Missing("There is no such asset in this team's catalogue.")
     add(actor=actor, did=asset.did, clock=clock)
+
+
+def refusal(*, asset: Asset, address: str) -> Refusal | None:
+    """Say why an address cannot use an asset, as far as its description tells; None when it can."""
+    try:
+        return consumable(parse_ddo(asset.raw, did=asset.did), address=Address(address))
+    except BadAnswer:
+        return None  # kept by an older release, which read it differently; the service checks for itself
 
 
 def find(*, team_id: int, ref: str, kind: str, field: str) -> Asset:

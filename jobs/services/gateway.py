@@ -8,9 +8,10 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -19,10 +20,12 @@ from django.db.models import Q
 
 from jobs.errors import PortalError
 from jobs.lifecycle import ACTIVE
-from jobs.models import Job, Node, NodeToken, NonceLease, Wallet
-from jobs.ocean.compute import ComputeBackend
+from jobs.models import Job, Network, Node, NodeToken, NonceLease, Wallet
+from jobs.ocean.chain import Chain
+from jobs.ocean.compute import Capabilities, ComputeBackend
 from jobs.ocean.errors import Rejected
 from jobs.ocean.node import OceanNode
+from jobs.ocean.provider import Provider
 from jobs.ocean.signing import Pen, Proof, Token
 from jobs.ocean.transport import Transport
 from jobs.ocean.units import Address
@@ -49,6 +52,12 @@ class NoTurn(PortalError):
     code = "no_turn"
 
 
+class NoChain(PortalError):
+    """There is no way to the chain of a network."""
+
+    code = "no_chain"
+
+
 @contextmanager
 def open_node(*, node: Node, purpose: Purpose, clock: Clock) -> Iterator[ComputeBackend]:
     """Yield the client for a node; every request it makes is counted against the node's budget.
@@ -62,17 +71,57 @@ def open_node(*, node: Node, purpose: Purpose, clock: Clock) -> Iterator[Compute
     def admit() -> None:
         spend(node=node, purpose=purpose, now=clock())
 
-    with (
-        Transport(
-            node.base_url,
-            admit=admit,
-            allow_private=node.allow_private,
-            monotonic=time.monotonic,
-            sleep=time.sleep,
-        ) as transport,
-        heeding_limits(node=node, clock=clock),
-    ):
-        yield OceanNode(transport)
+    with ExitStack() as stack:
+
+        def reach(url: str) -> Transport:
+            return stack.enter_context(
+                Transport(
+                    url,
+                    admit=admit,
+                    allow_private=node.allow_private,
+                    monotonic=time.monotonic,
+                    sleep=time.sleep,
+                )
+            )
+
+        stack.enter_context(heeding_limits(node=node, clock=clock))
+        if node.dialect == Node.Dialect.PROVIDER:
+            yield Provider(
+                reach(node.base_url),
+                aquarius=reach(node.metadata_url) if node.metadata_url else None,
+                endpoints={name: tuple(place) for name, place in node.said.get("endpoints", {}).items()},
+            )
+        else:
+            yield OceanNode(reach(node.base_url))
+
+
+def capabilities(node: Node) -> Capabilities:
+    """Return what the dialect of a node can do, without asking anybody."""
+    return (Provider if node.dialect == Node.Dialect.PROVIDER else OceanNode).capabilities
+
+
+@contextmanager
+def open_chain(*, network: Network) -> Iterator[Chain]:
+    """Yield the client for a network's chain.
+
+    Raises:
+        InTransaction: the caller holds a transaction open.
+        NoChain: the network has no RPC endpoint.
+    """
+    _refuse_inside_transaction()
+    if not network.rpc_url:
+        raise NoChain(
+            f"The network {network.name} has no RPC endpoint, so nothing can be ordered there. "
+            "An operator can enter one in the admin."
+        )
+    with Transport(
+        network.rpc_url,
+        admit=lambda: None,
+        allow_private=network.allow_private,
+        monotonic=time.monotonic,
+        sleep=time.sleep,
+    ) as transport:
+        yield Chain(transport)
 
 
 def has_room(*, job_id: uuid.UUID, now: datetime) -> bool:
@@ -115,6 +164,8 @@ def signed(
 ) -> T:
     """Make one signed call: with the node's token if the wallet has one, else in turn with the next nonce.
 
+    Where a token stands in for the signature only, it takes its turn too.
+
     The nonce is stored before the request leaves. A refused nonce (someone else uses the same wallet) means that nothing
     happened: the node's counter is read once and the call repeated with a higher number.
 
@@ -122,22 +173,26 @@ def signed(
         NoTurn: the wallet's turn at this node did not come.
         OceanError: from the call.
     """
+    address = Address(wallet.address)
     token = _valid_token(wallet=wallet, node=node, now=clock())
-    if token is not None:
+    if token is not None and not backend.capabilities.token_nonces:
         with heeding_limits(node=node, clock=clock):
-            return act(Token(address=Address(wallet.address), token=vault.token_text(token)))
-    signer = vault.signer(wallet)
+            return act(Token(address=address, token=vault.token_text(token)))
+    text = None if token is None else vault.token_text(token)
+    proof: Callable[[int], Proof] = (
+        partial(Pen, vault.signer(wallet)) if text is None else partial(Token, address, text)
+    )
     with (
         heeding_limits(node=node, clock=clock),
         _turn(node=node, address=wallet.address, clock=clock) as turn,
     ):
         try:
-            return act(Pen(signer, nonce=turn.next_nonce(at_least=0)))
+            return act(proof(turn.next_nonce(at_least=0)))
         except Rejected as error:
             if error.code != "nonce":
                 raise
-        seen = backend.nonce(address=signer.address)
-        return act(Pen(signer, nonce=turn.next_nonce(at_least=seen + 1)))
+        seen = backend.nonce(address=address)
+        return act(proof(turn.next_nonce(at_least=seen + 1)))
 
 
 @dataclass(frozen=True)

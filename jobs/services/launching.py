@@ -23,20 +23,42 @@ from jobs.models import Asset, Environment, Job, JobEvent, JobInput, Node, Walle
 from jobs.models.jobs import OUTCOMES
 from jobs.models.networks import normal_endpoint
 from jobs.ocean.compute import Environment as EnvironmentOffer
-from jobs.ocean.compute import parse_environments
+from jobs.ocean.compute import stored_environment
 from jobs.services import catalogue
+from jobs.services.gateway import capabilities
 
 PARAMETERS_MAX_BYTES = 20_000  # a node takes bodies up to 100 kB (recording 17, exchange 29)
+CODE_MAX_BYTES = 60_000  # leaves room beside it for everything else, written as JSON
 DATASETS_MAX = 20
 FREE = "free"
 
 
 @dataclass(frozen=True)
 class DatasetChoice:
-    """A dataset by DID, or by a name that only one asset of the team bears; service_id "" is its only compute service."""
+    """A dataset by DID, or by a name that only one asset of the team bears; service_id "" is its only compute service.
+
+    userdata: the values that the service's publisher asks for.
+    """
 
     ref: str
     service_id: str = ""
+    userdata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class OwnAlgorithm:
+    """Code of one's own, in place of a published algorithm: either the code itself or where it can be fetched.
+
+    language: what it is written in, for people and for services that want to know. checksum: of the image, or "".
+    """
+
+    image: str
+    tag: str
+    entrypoint: str
+    code: str = ""
+    url: str = ""
+    language: str = ""
+    checksum: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,12 +67,13 @@ class LaunchRequest:
 
     environment: the number of an Environment row, a node's environment id, or "free": the free tier with the most room
         on a node that serves all the datasets.
+    algorithm: a DID or a name as of a dataset; or code of one's own.
     wallet: the number of a Wallet row, or its label.
     max_duration_s, queue_wait_s: None takes the environment's limit for both.
     """
 
     datasets: tuple[DatasetChoice, ...]
-    algorithm: str
+    algorithm: str | OwnAlgorithm
     environment: str
     wallet: str
     parameters: Mapping[str, Any] | None = None
@@ -64,13 +87,24 @@ class LaunchRequest:
 class _Input:
     dataset: Asset
     service: Mapping[str, Any]
+    userdata: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class _Algorithm:
+    """What runs: an asset with the service that it is fetched by, or code of one's own."""
+
+    name: str
+    container: Mapping[str, Any]
+    asset: Asset | None = None
+    service_id: str = ""
+    own: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class _Plan:
     inputs: tuple[_Input, ...]
-    algorithm: Asset
-    algorithm_service: Mapping[str, Any]
+    algorithm: _Algorithm
     environment: Environment
     wallet: Wallet
     parameters: dict[str, Any] | None
@@ -104,8 +138,9 @@ def launch(*, actor: Actor, request: LaunchRequest, launch_key: uuid.UUID, now: 
                 wallet=plan.wallet,
                 node=plan.environment.node,
                 environment=plan.environment,
-                algorithm=plan.algorithm,
-                algorithm_service_id=plan.algorithm_service["id"],
+                algorithm=plan.algorithm.asset,
+                algorithm_service_id=plan.algorithm.service_id,
+                own_algorithm=plan.algorithm.own,
                 container=plan.algorithm.container,
                 parameters=plan.parameters,
                 max_duration_s=plan.max_duration_s,
@@ -114,7 +149,9 @@ def launch(*, actor: Actor, request: LaunchRequest, launch_key: uuid.UUID, now: 
                 next_check_at=now,
             )
             JobInput.objects.bulk_create(
-                JobInput(job=job, position=i, dataset=x.dataset, service_id=x.service["id"])
+                JobInput(
+                    job=job, position=i, dataset=x.dataset, service_id=x.service["id"], userdata=x.userdata
+                )
                 for i, x in enumerate(plan.inputs)
             )
             JobEvent.objects.create(
@@ -148,10 +185,10 @@ def rerun_request(*, actor: Actor, job_id: uuid.UUID) -> LaunchRequest:
     job = _job(actor=actor, job_id=job_id)
     return LaunchRequest(
         datasets=tuple(
-            DatasetChoice(ref=x.dataset.did, service_id=x.service_id)
+            DatasetChoice(ref=x.dataset.did, service_id=x.service_id, userdata=x.userdata)
             for x in job.inputs.select_related("dataset").order_by("position")
         ),
-        algorithm=job.algorithm.did,
+        algorithm=_algorithm_again(job),
         environment=str(job.environment_id),
         wallet=job.wallet.label,
         parameters=job.parameters,
@@ -263,6 +300,12 @@ def give_up(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
     )
 
 
+def _algorithm_again(job: Job) -> str | OwnAlgorithm:
+    if job.algorithm is not None:
+        return job.algorithm.did
+    return OwnAlgorithm(**{**(job.own_algorithm or {}), **job.container})
+
+
 def _launched(*, actor: Actor, launch_key: uuid.UUID) -> uuid.UUID | None:
     return (
         Job.objects.filter(team_id=actor.team_id, launch_key=launch_key).values_list("pk", flat=True).first()
@@ -286,23 +329,36 @@ def _job(*, actor: Actor, job_id: uuid.UUID) -> Job:
 
 def _plan(*, actor: Actor, request: LaunchRequest) -> _Plan:
     inputs = _inputs(actor=actor, choices=request.datasets)
-    algorithm, algorithm_service = _algorithm(actor=actor, ref=request.algorithm)
+    if isinstance(request.algorithm, OwnAlgorithm):
+        algorithm = _own_algorithm(actor=actor, own=request.algorithm)
+    else:
+        algorithm = _algorithm(actor=actor, ref=request.algorithm)
     node_ids = _serving_nodes(inputs)
-    environment, offer = _environment(ref=request.environment, node_ids=node_ids)
+    environment, offer = _environment(
+        ref=request.environment, node_ids=node_ids, chain_ids={x.dataset.chain_id for x in inputs}
+    )
+    can = capabilities(environment.node)
     if offer.free is None:
         raise InvalidInput(
             f"“{environment}” has no free tier. Choose an environment with one.", field="environment"
         )
+    if algorithm.own is not None and can.trust_enforced:
+        _refuse_where_own_code_is_not_allowed(inputs)
     limit_s = offer.free.max_duration_s or offer.max_duration_s
     wallet = _wallet(actor=actor, ref=request.wallet)
+    _refuse_what_cannot_be_consumed(inputs=inputs, algorithm=algorithm, wallet=wallet)
     names = ", ".join(x.dataset.name for x in inputs)
     return _Plan(
         inputs=inputs,
         algorithm=algorithm,
-        algorithm_service=algorithm_service,
         environment=environment,
         wallet=wallet,
-        parameters=_parameters(algorithm=algorithm, given=request.parameters),
+        parameters=_parameters(
+            name=algorithm.name,
+            asked=algorithm.asset.consumer_parameters if algorithm.asset else [],
+            given=request.parameters,
+            field="parameters",
+        ),
         max_duration_s=_seconds(
             request.max_duration_s,
             default=limit_s,
@@ -317,7 +373,9 @@ def _plan(*, actor: Actor, request: LaunchRequest) -> _Plan:
             field="queue_wait_s",
             what="The queue wait",
             least=0,
-        ),
+        )
+        if can.queue
+        else 0,
         name=(request.name.strip() or f"{algorithm.name}, {names}")[:200],
     )
 
@@ -335,7 +393,13 @@ def _inputs(*, actor: Actor, choices: tuple[DatasetChoice, ...]) -> tuple[_Input
         service = _compute_service(dataset, choice.service_id)
         if any(x.dataset.pk == dataset.pk and x.service["id"] == service["id"] for x in found):
             raise InvalidInput(f"“{dataset.name}” is chosen twice with the same service.", field="datasets")
-        found.append(_Input(dataset=dataset, service=service))
+        userdata = _parameters(
+            name=dataset.name,
+            asked=service.get("consumer_parameters") or [],
+            given=choice.userdata,
+            field="datasets",
+        )
+        found.append(_Input(dataset=dataset, service=service, userdata=userdata))
     return tuple(found)
 
 
@@ -373,7 +437,7 @@ def _compute_service(dataset: Asset, service_id: str) -> Mapping[str, Any]:
     )
 
 
-def _algorithm(*, actor: Actor, ref: str) -> tuple[Asset, Mapping[str, Any]]:
+def _algorithm(*, actor: Actor, ref: str) -> _Algorithm:
     algorithm = catalogue.find(team_id=actor.team_id, ref=ref, kind=Asset.Kind.ALGORITHM, field="algorithm")
     services = algorithm.services_of_type("access", "compute")
     if not services:
@@ -386,7 +450,79 @@ def _algorithm(*, actor: Actor, ref: str) -> tuple[Asset, Mapping[str, Any]]:
             f"“{algorithm.name}” does not say which container it runs in; its publisher has to add that.",
             field="algorithm",
         )
-    return algorithm, services[0]
+    return _Algorithm(
+        name=algorithm.name,
+        container=algorithm.container,
+        asset=algorithm,
+        service_id=services[0]["id"],
+    )
+
+
+def _own_algorithm(*, actor: Actor, own: OwnAlgorithm) -> _Algorithm:
+    """Check code of one's own as far as can be seen here; what its container does with it, only the run shows."""
+    require(actor, Action.LAUNCH_CODE)
+    container = {name: getattr(own, name).strip() for name in ("image", "tag", "entrypoint", "checksum")}
+    if bool(own.code.strip()) == bool(own.url.strip()):
+        raise InvalidInput("Give either the code itself or its address.", field="code", code="no_code")
+    size = len(own.code.encode())
+    if size > CODE_MAX_BYTES:
+        raise InvalidInput(
+            f"The code has {size:,} bytes; a node takes {CODE_MAX_BYTES:,} of it in a start. "
+            "Publish it as an algorithm, or give its address.",
+            field="code",
+            code="code_too_large",
+        )
+    if own.url.strip() and not _is_web_address(own.url.strip()):
+        raise InvalidInput(
+            "The address of the code begins with https:// or http:// and a host.", field="code_url"
+        )
+    for name in ("image", "tag", "entrypoint"):
+        if not container[name]:
+            raise InvalidInput(
+                "Code of your own needs a container: image, tag and entry point.",
+                field=f"code_{name}",
+                code="no_container",
+            )
+    if "$ALGO" not in container["entrypoint"]:
+        raise InvalidInput(
+            "The entry point names the code as $ALGO, such as: python3 $ALGO.",
+            field="code_entrypoint",
+            code="no_entrypoint",
+        )
+    language = own.language.strip()[:40]
+    return _Algorithm(
+        name=f"Own code ({language})" if language else "Own code",
+        container=container,
+        own={"language": language, "code": own.code, "url": own.url.strip()},
+    )
+
+
+def _is_web_address(text: str) -> bool:
+    return len(text) <= 2_000 and bool(normal_endpoint(text))
+
+
+def _refuse_where_own_code_is_not_allowed(inputs: tuple[_Input, ...]) -> None:
+    for x in inputs:
+        if not (x.service.get("compute") or {}).get("allow_raw"):
+            raise InvalidInput(
+                f"The publisher of “{x.dataset.name}” lets published algorithms run on it only, "
+                "and its Provider holds everybody to that.",
+                field="algorithm",
+                code="raw_not_allowed",
+            )
+
+
+def _refuse_what_cannot_be_consumed(
+    *, inputs: tuple[_Input, ...], algorithm: _Algorithm, wallet: Wallet
+) -> None:
+    """Refuse assets that are disabled, or that their publisher does not give to this wallet, before anything is paid."""
+    named = [(x.dataset, "datasets") for x in inputs]
+    if algorithm.asset is not None:
+        named.append((algorithm.asset, "algorithm"))
+    for asset, field in named:
+        refusal = catalogue.refusal(asset=asset, address=wallet.address)
+        if refusal is not None:
+            raise InvalidInput(f"“{asset.name}”: {refusal.sentence}", field=field, code=refusal.code)
 
 
 def _serving_nodes(inputs: tuple[_Input, ...]) -> set[int]:
@@ -412,8 +548,12 @@ def _serving_nodes(inputs: tuple[_Input, ...]) -> set[int]:
     return common
 
 
-def _environment(*, ref: str, node_ids: set[int]) -> tuple[Environment, EnvironmentOffer]:
-    there = Environment.objects.filter(node_id__in=node_ids, gone_at=None).select_related("node")
+def _environment(
+    *, ref: str, node_ids: set[int], chain_ids: set[int]
+) -> tuple[Environment, EnvironmentOffer]:
+    there = Environment.objects.filter(
+        node_id__in=node_ids, gone_at=None, chain_id__in=chain_ids | {0}
+    ).select_related("node")
     if not ref:
         raise InvalidInput("Choose an environment.", field="environment")
     if ref == FREE:
@@ -434,7 +574,7 @@ def _environment(*, ref: str, node_ids: set[int]) -> tuple[Environment, Environm
                 code="unknown_environment",
                 candidates=tuple(there.values_list("env_id", flat=True)),
             )
-    return row, parse_environments([row.raw])[0]
+    return row, stored_environment(row.raw, dialect=row.node.dialect)
 
 
 def _wallet(*, actor: Actor, ref: str) -> Wallet:
@@ -452,25 +592,24 @@ def _wallet(*, actor: Actor, ref: str) -> Wallet:
     return wallet
 
 
-def _parameters(*, algorithm: Asset, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _parameters(
+    *, name: str, asked: list[dict[str, Any]], given: Mapping[str, Any] | None, field: str
+) -> dict[str, Any] | None:
+    """Fill in the defaults of what a publisher asks for; more may be given than is asked."""
     values = dict(given or {})
     try:
         size = len(json.dumps(values, allow_nan=False))
     except ValueError:
-        raise InvalidInput("NaN and infinity cannot be sent as parameters.", field="parameters") from None
+        raise InvalidInput("NaN and infinity cannot be sent as parameters.", field=field) from None
     if size > PARAMETERS_MAX_BYTES:
-        raise InvalidInput(
-            f"The parameters are larger than {PARAMETERS_MAX_BYTES // 1000} kB.", field="parameters"
-        )
-    for parameter in algorithm.consumer_parameters:
-        name = parameter["name"]
-        if values.get(name) in (None, "") and parameter.get("default") not in (None, ""):
-            values[name] = parameter["default"]
-        if values.get(name) in (None, "") and parameter.get("required"):
+        raise InvalidInput(f"The parameters are larger than {PARAMETERS_MAX_BYTES // 1000} kB.", field=field)
+    for parameter in asked:
+        wanted = parameter["name"]
+        if values.get(wanted) in (None, "") and parameter.get("default") not in (None, ""):
+            values[wanted] = parameter["default"]
+        if values.get(wanted) in (None, "") and parameter.get("required"):
             raise InvalidInput(
-                f"“{algorithm.name}” needs the parameter “{name}”.",
-                field="parameters",
-                code="missing_parameter",
+                f"“{name}” needs the parameter “{wanted}”.", field=field, code="missing_parameter"
             )
     return values or None
 

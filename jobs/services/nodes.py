@@ -75,6 +75,8 @@ def _store(
             "software": identity.software,
             "version": identity.version,
             "chain_ids": list(identity.chain_ids),
+            "addresses": {str(chain_id): str(address) for chain_id, address in identity.addresses.items()},
+            "endpoints": {name: list(place) for name, place in identity.endpoints.items()},
             "identified_at": now.isoformat(),
         }
     with transaction.atomic():
@@ -82,6 +84,7 @@ def _store(
         for offer in offers:
             Environment.objects.update_or_create(
                 node=node,
+                chain_id=offer.chain_id or 0,
                 env_id=offer.id,
                 defaults={
                     "description": offer.description[:300],
@@ -95,6 +98,4 @@ def _store(
         # A node that makes up new ones each time must not fill the database.
         Environment.objects.filter(node=node, gone_at__lt=now, jobs=None).delete()
         if not offers.skipped:  # an entry that could not be read is not proven to be gone
-            Environment.objects.filter(node=node, gone_at=None).exclude(
-                env_id__in=[offer.id for offer in offers]
-            ).update(gone_at=now)
+            Environment.objects.filter(node=node, gone_at=None, seen_at__lt=now).update(gone_at=now)

@@ -17,8 +17,15 @@ from django.db.models.functions import Coalesce
 from jobs import queue
 from jobs.lifecycle import ACTIVE, State
 from jobs.models import Job, JobEvent, Node, Wallet
-from jobs.ocean.compute import JobReport, failure_number, phase_of, same_job, verdict
-from jobs.ocean.errors import OceanError
+from jobs.ocean.compute import (
+    JobReport,
+    failure_number,
+    phase_of,
+    same_job,
+    stored_environment,
+    verdict,
+)
+from jobs.ocean.errors import BadAnswer, OceanError
 from jobs.ocean.units import Address
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, open_node
@@ -142,7 +149,7 @@ def _should_be_listed(job: Job, *, asked_at: datetime) -> bool:
 def _end(*, job: Job, report: JobReport, now: datetime) -> None:
     first_failure = Job.objects.values_list("first_failure", flat=True).get(pk=job.pk)
     judged = verdict(report, first_failure=first_failure)
-    keeps_s = job.environment.raw.get("storageExpiry")
+    keeps_s = _keeps_s(job)
     finished_at = min(moment(report.finished_at) or now, now)  # no node's clock makes us ask for centuries
     with transaction.atomic():
         won = Job.objects.move(
@@ -156,13 +163,21 @@ def _end(*, job: Job, report: JobReport, now: datetime) -> None:
             outcome="succeeded" if judged.state == "unknown" else judged.state,
             finished_at=finished_at,
             node_expires_at=finished_at + timedelta(seconds=min(keeps_s, KEEPS_MAX_S))
-            if isinstance(keeps_s, int) and keeps_s >= 0
+            if keeps_s is not None
             else None,
             next_check_at=now,
             data={"exit_code": report.exit_code, "status": report.status},
         )
         if won:
             queue.enqueue(queue.Task.COLLECT, job.pk)
+
+
+def _keeps_s(job: Job) -> int | None:
+    """Return for how many seconds the node says that it keeps a job's results; None where it does not say."""
+    try:
+        return stored_environment(job.environment.raw, dialect=job.node.dialect).storage_expiry_s
+    except BadAnswer:
+        return None
 
 
 def _missing(*, job: Job, now: datetime) -> None:

@@ -15,7 +15,7 @@ from django.db.models import F, Q
 from jobs import queue
 from jobs.lifecycle import ACTIVE, TERMINAL, State
 from jobs.models import Job, JobEvent, NonceLease, Pulse, Result
-from jobs.ocean.compute import AlgorithmInput, AssetInput, ComputeBackend, Container, JobReport, StartRequest
+from jobs.ocean.compute import ComputeBackend, JobReport
 from jobs.ocean.errors import BadAnswer, OceanError, Rejected
 from jobs.ocean.units import Address
 from jobs.services import nodes
@@ -23,6 +23,7 @@ from jobs.services.budget import OutOfBudget, Purpose, check
 from jobs.services.gateway import Clock, NoTurn, has_room, heeding_limits, open_node, signed
 from jobs.services.holders import is_dead, new_holder
 from jobs.services.refreshing import apply_report
+from jobs.services.starts import start_request
 from jobs.services.vault import VaultLocked
 
 LEASE = timedelta(seconds=90)  # a step is one or two requests, each with a deadline below this
@@ -286,7 +287,7 @@ def _is_this_job(*, job: Job, report: JobReport) -> bool:
 
 
 def _send_start(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock) -> JobReport | None:
-    request = _start_request(job)
+    request = start_request(job)
 
     def send(proof: Any) -> JobReport | None:
         now = clock()
@@ -310,31 +311,6 @@ def _send_start(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
         return backend.start(request=request, proof=proof)
 
     return signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=send)
-
-
-def _start_request(job: Job) -> StartRequest:
-    container = job.container
-    return StartRequest(
-        environment_id=job.environment.env_id,
-        datasets=tuple(
-            AssetInput(did=x.dataset.did, service_id=x.service_id, userdata=x.userdata)
-            for x in job.inputs.select_related("dataset").order_by("position")
-        ),
-        algorithm=AlgorithmInput(
-            did=job.algorithm.did,
-            service_id=job.algorithm_service_id,
-            container=Container(
-                entrypoint=container["entrypoint"],
-                image=container["image"],
-                tag=container["tag"],
-                checksum=container["checksum"],
-            ),
-            custom_data=job.parameters,
-        ),
-        max_duration_s=job.max_duration_s,
-        queue_wait_s=job.queue_wait_s or None,
-        tag=str(job.tag),
-    )
 
 
 def _accepted(*, job: Job, report: JobReport, holder: str, now: datetime, message: str) -> None:

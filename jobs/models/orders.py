@@ -1,0 +1,123 @@
+"""What the team did on a chain: every transaction from before it was sent, and the orders that they paid for."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from jobs.models.jobs import Job
+from jobs.models.networks import Network
+from jobs.models.wallets import Wallet
+
+_DIGITS = 78  # of an amount in wei, which fits into no integer column
+
+
+class ChainNonce(models.Model):
+    """The next number that transactions of an address may use on a network. Changed by conditional UPDATE only.
+
+    Per address, not per wallet: two teams may hold the same one.
+    """
+
+    network = models.ForeignKey(Network, on_delete=models.PROTECT, related_name="+")
+    address = models.CharField(max_length=42)
+    next = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["network", "address"], name="chain_nonce_once")]
+
+    def __str__(self) -> str:
+        return f"nonce {self.next} of {self.address} on {self.network}"
+
+
+class Transaction(models.Model):
+    """One call of a contract: planned, then signed and stored, then sent, then found in a block.
+
+    The signed bytes are committed before they are sent, so that a process that dies sends the same bytes again: the chain
+    takes them once.
+    """
+
+    class Status(models.TextChoices):
+        PLANNED = "planned", "Planned"
+        PREPARED = "prepared", "Signed, about to be sent"
+        SENT = "sent", "Sent"
+        CONFIRMED = "confirmed", "Confirmed"
+        REVERTED = "reverted", "Reverted"
+        DROPPED = "dropped", "Never mined: its nonce was used by something else"
+
+    class Purpose(models.TextChoices):
+        DISPENSE = "dispense", "Get a datatoken from its dispenser"
+        ORDER = "order", "Order"
+        RENEWAL = "renewal", "Renew an order"
+
+    job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="transactions")
+    sequence = models.PositiveIntegerField(help_text="Place among the job's transactions.")
+    step = models.PositiveIntegerField(
+        help_text="All of a step must be confirmed before the next is prepared."
+    )
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="transactions")
+    network = models.ForeignKey(Network, on_delete=models.PROTECT, related_name="transactions")
+    purpose = models.CharField(max_length=20, choices=Purpose)
+    told = models.CharField(max_length=200, help_text="What it is for, in words.")
+    to = models.CharField(max_length=42)
+    data = models.BinaryField()
+    value_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0, default=0)
+
+    status = models.CharField(max_length=20, choices=Status, default=Status.PLANNED)
+    nonce = models.PositiveBigIntegerField(null=True, blank=True)
+    gas = models.PositiveBigIntegerField(null=True, blank=True)
+    max_fee_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0, null=True, blank=True)
+    signed = models.BinaryField(null=True, blank=True, editable=False)
+    tx_hash = models.CharField(max_length=66, blank=True, db_index=True)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    block_number = models.PositiveBigIntegerField(null=True, blank=True)
+    block_hash = models.CharField(max_length=66, blank=True)
+    gas_used = models.PositiveBigIntegerField(null=True, blank=True)
+    confirmed_at = models.DateTimeField(null=True, blank=True)
+    overtaken_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its nonce was first seen used, and no receipt of it."
+    )
+    trouble = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["job", "sequence"], name="transaction_once_per_place"),
+            models.UniqueConstraint(
+                fields=["tx_hash"], condition=~models.Q(tx_hash=""), name="transaction_hash_once"
+            ),
+            models.UniqueConstraint(
+                fields=["network", "wallet", "nonce"],
+                condition=models.Q(nonce__isnull=False),
+                name="transaction_nonce_once",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=["planned"]) | models.Q(signed__isnull=False),
+                name="transaction_signed_before_sent",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.told} ({self.status})"
+
+
+class Order(models.Model):
+    """The right to use one service of an asset in one environment. The ledger in which the next launch finds it.
+
+    consumer: whom the order names, on a Provider the environment's address: an order is good in that environment only.
+    fee_valid_until: until when what was paid to the service counts.
+    """
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="orders")
+    transaction = models.OneToOneField(Transaction, on_delete=models.PROTECT, related_name="order")
+    renews = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    did = models.CharField("DID", max_length=100)
+    service_id = models.CharField(max_length=200)
+    datatoken = models.CharField(max_length=42)
+    consumer = models.CharField(max_length=42)
+    fee_token = models.CharField(max_length=42)
+    fee_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0, default=0)
+    fee_valid_until = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["wallet", "did", "service_id", "consumer"], name="order_again")]
+
+    def __str__(self) -> str:
+        return f"order of {self.did} by {self.wallet}"

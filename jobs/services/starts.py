@@ -1,0 +1,68 @@
+"""From a job's rows to what its service is asked to start."""
+
+from __future__ import annotations
+
+from jobs.models import Job
+from jobs.ocean.compute import (
+    Algorithm,
+    AlgorithmInput,
+    AssetInput,
+    CodeAlgorithm,
+    Container,
+    StartRequest,
+    UrlAlgorithm,
+    UrlFile,
+)
+
+
+def start_request(job: Job) -> StartRequest:
+    """Return what a job asks for, with the orders that it has; two queries.
+
+    Raises:
+        KeyError: the row's container lacks a part: it was written by something else than the launch.
+    """
+    return StartRequest(
+        environment_id=job.environment.env_id,
+        datasets=tuple(
+            AssetInput(
+                did=x.dataset.did,
+                service_id=x.service_id,
+                userdata=x.userdata,
+                order=x.order.transaction.tx_hash if x.order else "",
+            )
+            for x in job.inputs.select_related("dataset", "order__transaction").order_by("position")
+        ),
+        algorithm=_algorithm(job),
+        max_duration_s=job.max_duration_s,
+        queue_wait_s=job.queue_wait_s or None,
+        tag=str(job.tag),
+    )
+
+
+def _algorithm(job: Job) -> Algorithm:
+    container = Container(
+        **{name: job.container[name] for name in ("entrypoint", "image", "tag", "checksum")}
+    )
+    if job.algorithm is not None:
+        order = job.algorithm_order
+        return AlgorithmInput(
+            did=job.algorithm.did,
+            service_id=job.algorithm_service_id,
+            container=container,
+            custom_data=job.parameters,
+            order=order.transaction.tx_hash if order else "",
+        )
+    own = job.own_algorithm or {}
+    if own.get("url"):
+        return UrlAlgorithm(
+            file=UrlFile(url=own["url"]),
+            container=container,
+            custom_data=job.parameters,
+            language=own.get("language", ""),
+        )
+    return CodeAlgorithm(
+        code=own["code"],
+        container=container,
+        custom_data=job.parameters,
+        language=own.get("language", ""),
+    )
