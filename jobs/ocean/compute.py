@@ -390,6 +390,7 @@ class Capabilities:
     tags: our tag travels with a start and comes back; else a job is known by its order.
     token_nonces: a token stands in for the signature only, and wants a nonce beside it.
     trust_enforced: a free start too is refused where a publisher has not listed the algorithm.
+    packed_outputs: what an algorithm leaves comes as one archive, not file by file.
     """
 
     live_logs: bool
@@ -401,6 +402,7 @@ class Capabilities:
     tags: bool = True
     token_nonces: bool = False
     trust_enforced: bool = False
+    packed_outputs: bool = False
 
 
 class ComputeBackend(Protocol):

@@ -65,7 +65,9 @@ _IDLE_S = 45.0  # for the head, and again for each piece: two together are less 
 class OceanNode:
     """Speak with an Ocean Node; implements ComputeBackend."""
 
-    capabilities = Capabilities(live_logs=True, exit_codes=True, queue=True, free_jobs=True, tokens=True)
+    capabilities = Capabilities(
+        live_logs=True, exit_codes=True, queue=True, free_jobs=True, tokens=True, packed_outputs=True
+    )
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
