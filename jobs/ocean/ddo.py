@@ -5,7 +5,6 @@ which wraps the same in `credentialSubject` and writes names and descriptions as
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
@@ -231,17 +230,4 @@ def _nft_state(raw: Mapping[str, Any], subject: Mapping[str, Any]) -> object:
         for nft in (indexed.get("nft") if isinstance(indexed, Mapping) else None, holder.get("nft")):
             if isinstance(nft, Mapping) and "state" in nft:
                 return nft["state"]
-    return None
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Placeholder until the client's branch is merged."""
-
-    code: str
-    sentence: str
-
-
-def consumable(ddo: Ddo, *, address: Address) -> Refusal | None:
-    """Placeholder until the client's branch is merged."""
     return None
