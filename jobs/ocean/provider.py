@@ -270,7 +270,11 @@ class Provider:
         answer = self._transport.send_json(
             method="DELETE",
             path=path,
-            body={**token_fields(_signed(proof, prove_provider_delete)), "token": token},
+            body={
+                **token_fields(_signed(proof, prove_provider_delete)),
+                "nonce": proof.nonce,  # a number in a body
+                "token": token,
+            },
             explain=explain,
         )
         if not isinstance(answer, dict) or not answer.get("success"):
