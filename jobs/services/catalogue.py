@@ -9,7 +9,7 @@ from typing import Any
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput, Missing, PortalError
 from jobs.models import Asset, Node
-from jobs.ocean.ddo import Ddo, Refusal, consumable, parse_ddo
+from jobs.ocean.ddo import Ddo, Hindrance, consumable, parse_ddo
 from jobs.ocean.errors import BadAnswer, OceanError, Refused, Rejected
 from jobs.ocean.units import Address, is_did
 from jobs.services.budget import OutOfBudget, Purpose
@@ -79,7 +79,7 @@ def refresh(*, actor: Actor, asset_id: int, clock: Clock) -> None:
     add(actor=actor, did=asset.did, clock=clock)
 
 
-def refusal(*, asset: Asset, address: str) -> Refusal | None:
+def refusal(*, asset: Asset, address: str) -> Hindrance | None:
     """Say why an address cannot use an asset, as far as its description tells; None when it can."""
     try:
         return consumable(parse_ddo(asset.raw, did=asset.did), address=Address(address))

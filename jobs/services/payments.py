@@ -80,7 +80,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """An order to be made for a part; renews: the one whose fee it renews."""
+    """An order to be made for a part; renews: the first order, whose fee it renews."""
 
     part: _Part
     fee: ProviderFee
@@ -257,7 +257,7 @@ def _known_order(*, job: Job, part: _Part, consumer: str) -> Order | None:
     if _files_the_job(job=job, part=part):
         active = Job.objects.filter(node_id=job.node_id).exclude(state__in=TERMINAL).exclude(agreement_id="")
         found = found.exclude(transaction__tx_hash__in=active.exclude(pk=job.pk).values("agreement_id"))
-    return found.select_related("transaction").order_by("-pk").first()
+    return found.select_related("transaction", "renews__transaction").order_by("-pk").first()
 
 
 def _files_the_job(*, job: Job, part: _Part) -> bool:
@@ -299,7 +299,7 @@ def _sorted_out(
     used: dict[int, Order] = {}
     wanted: list[_Wanted] = []
     for place, (part, need, order) in enumerate(zip(parts, needs, known, strict=True)):
-        if need.valid_order and (order is None or need.valid_order != order.transaction.tx_hash):
+        if need.valid_order and (order is None or need.valid_order not in _hashes(order)):
             raise CannotOrder("The service speaks of an order that it was not offered.", code="initialize")
         if need.fee is None:
             if order is None or not need.valid_order:
@@ -307,8 +307,14 @@ def _sorted_out(
             used[place] = order
             continue
         _check_fee(part=part, need=need, fee=need.fee, job=job)
-        wanted.append(_Wanted(part=part, fee=need.fee, renews=order if need.valid_order else None))
+        first = (order.renews or order) if order is not None and need.valid_order else None
+        wanted.append(_Wanted(part=part, fee=need.fee, renews=first))
     return used, wanted
+
+
+def _hashes(order: Order) -> set[str]:
+    """Return the names of an order: its own, and that of the first order which it renews (see OrderNeed)."""
+    return {order.transaction.tx_hash, *([order.renews.transaction.tx_hash] if order.renews else [])}
 
 
 def _check_fee(*, part: _Part, need: OrderNeed, fee: ProviderFee, job: Job) -> None:
