@@ -10,7 +10,7 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, Value, When
 
 from jobs import queue
 from jobs.lifecycle import ACTIVE, TERMINAL, State
@@ -115,8 +115,12 @@ def free_leases_of_the_dead(*, now: datetime) -> None:
             Job.objects.filter(pk=job.pk, state__in=ACTIVE, next_check_at__gt=now).update(next_check_at=now)
     for job in Job.objects.exclude(follow_holder="").only("pk", "follow_holder"):
         if is_dead(job.follow_holder):
+            # While its log was read, the job was asked about less often: it may have ended.
+            due = Case(
+                When(state=State.RUNNING, trouble_count=0, then=Value(now)), default=F("next_check_at")
+            )
             Job.objects.filter(pk=job.pk, follow_holder=job.follow_holder).update(
-                follow_holder="", follow_until=None
+                follow_holder="", follow_until=None, next_check_at=due
             )
     for turn in NonceLease.objects.exclude(holder=""):
         if is_dead(turn.holder):

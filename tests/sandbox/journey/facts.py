@@ -22,6 +22,7 @@ ASIDE = {
     "catalogue": "what is published, for all jobs",
     "demo": "sets up a demo",
     "nodes": "what nodes offer, for all jobs",
+    "pacing": "reads only",
     "teams": "who may do what",
     "unpacking": "reads only",
     "vault": "reads only",
@@ -360,8 +361,9 @@ FACTS = {
     "refreshing._missing: update": Fact("The node's answer did not contain the job.", way="node forgets"),
     "refreshing._missing: move NEEDS_ATTENTION": Fact("The node has forgotten the job.", way="node forgets"),
     "following._claim: update": Fact("The log is followed.", way="watched"),
+    "following._read: update": Fact("The log flows; the node is asked less often.", way="watched"),
     "following._append: create": Fact("A piece of the log is stored.", way="watched", nth=(1, 2)),
-    "following.follow: update": Fact("The log is no longer followed.", way="watched"),
+    "following.follow: update": Fact("The log is no longer followed; a look is due.", way="watched"),
     "following.follow: enqueue FOLLOW": Fact("The next follower is asked for.", way="followed for long"),
     # stopped
     "running._cancel: move CANCELLED": Fact(
