@@ -193,7 +193,6 @@ class Job(models.Model):
     watched_until = models.DateTimeField(null=True, blank=True)
     follow_holder = models.CharField(max_length=150, blank=True)
     follow_until = models.DateTimeField(null=True, blank=True)
-    collect_attempts = models.PositiveIntegerField(default=0)
 
     requested_at = models.DateTimeField()
     accepted_at = models.DateTimeField(null=True, blank=True)
