@@ -162,6 +162,35 @@ class TestEveryPage:
         expect(page.locator("main")).to_contain_text("viewer")
 
 
+class TestSingleKeys:
+    def test_work_until_they_are_switched_off_and_stay_off(
+        self, open_as: Callable[..., Page], complaints: list[str]
+    ) -> None:
+        page = open_as("vera")
+        page.goto("/demo/jobs/")
+        search = page.get_by_role("searchbox")
+        page.keyboard.press("/")
+        expect(search).to_be_focused()
+
+        page.get_by_text("Keyboard", exact=True).click()
+        page.get_by_role("button", name="Single-key shortcuts", pressed=True).click()
+        page.reload()
+        page.keyboard.press("/")
+        expect(search).not_to_be_focused()
+        page.keyboard.press("g")
+        page.keyboard.press("c")
+        page.get_by_text("Keyboard", exact=True).click()
+        expect(page).to_have_url(re.compile("/demo/jobs/$"))
+
+        page.get_by_role("button", name="Single-key shortcuts", pressed=False).click()
+        page.keyboard.press("g")
+        page.keyboard.press("c")
+        page.wait_for_url("**/demo/catalogue/")
+        page.keyboard.press("/")
+        expect(page.get_by_role("searchbox").first).to_be_focused()
+        assert complaints == []
+
+
 class TestTheDemo:
     def test_keeps_its_jobs_over_a_restart_and_serves_the_command_line(
         self, demo: Demo, open_as: Callable[..., Page]
