@@ -34,6 +34,7 @@ LOOKS_BEFORE_REPEAT = 2
 STARTS_MAX = 3
 STOPS_MAX = 5
 STOP_AGAIN = timedelta(seconds=20)
+STOP_PATIENCE = timedelta(minutes=10)  # a node ends a stopped job in about 14 s. Source: recording 14
 UNANSWERED_MAX = 60  # so many starts in a row without an answer take some hours; then a person decides
 
 PULSE_LEASE = timedelta(seconds=15)
@@ -402,6 +403,18 @@ def _start_failed(*, job: Job, holder: str, error: OceanError, now: datetime) ->
 def _stop(*, job: Job, holder: str, clock: Clock) -> None:
     """Ask the node to stop; that it stopped is only believed when the node's own report says so."""
     now = clock()
+    if _should_have_ended(job=job, now=now):
+        Job.objects.move(
+            job_id=job.pk,
+            before=State.RUNNING,
+            after=State.NEEDS_ATTENTION,
+            now=now,
+            holder=holder,
+            reason="never_ended",
+            message="The node has not said that this job ended, although a stop was asked for and its time is long over. "
+            "Go on to ask again for a while, or end the job here; it may still run at the node.",
+        )
+        return
     if job.stop_sent_at is not None and (now < job.stop_sent_at + STOP_AGAIN or _node_knows_of_stop(job)):
         return
     if job.stop_attempts >= STOPS_MAX:
@@ -437,6 +450,15 @@ def _stop(*, job: Job, holder: str, clock: Clock) -> None:
             trouble=f"Stopping failed: {error.message}",
             **facts,
         )
+
+
+def _should_have_ended(*, job: Job, now: datetime) -> bool:
+    """Say whether a job that nobody wants is long past all the time it may wait and run."""
+    begun = job.events.filter(kind=JobEvent.Kind.STATE, after=State.RUNNING).order_by("-pk").first()
+    moments = (job.cancel_requested_at, begun.at if begun else None)  # a person who goes on waits anew
+    longest = timedelta(seconds=job.queue_wait_s + job.max_duration_s)
+    last = max([(job.accepted_at or job.requested_at) + longest, *(at for at in moments if at is not None)])
+    return now >= last + STOP_PATIENCE
 
 
 def _node_knows_of_stop(job: Job) -> bool:

@@ -132,3 +132,83 @@ class TestStop:
 
         assert (unwanted.stop_sent_at, unwanted.stop_attempts) == (None, 0)
         assert unwanted.next_check_at == NOW + timedelta(seconds=60.1)
+
+
+class TestNeverEnded:
+    """A node that lies, or is gone, must not keep a job for ever that nobody wants."""
+
+    LONGEST = timedelta(seconds=120 + 120)  # what builders.make_job lets a job wait and run
+
+    @pytest.fixture
+    def unwanted(self, team: Team, far: FakeNode) -> Job:
+        """A running job, accepted at NOW, that somebody asked to stop at once; its node says that it runs on."""
+        values = {"accepted_at": NOW, "cancel_requested_at": NOW}
+        job = builders.make_job(team=team, state=State.RUNNING, **values)
+        far.set_job(job, stop_requested=True)
+        return job
+
+    def over(self, clock: Clock) -> None:
+        """Let all the time pass that the node has."""
+        clock.now = NOW + self.LONGEST + running.STOP_PATIENCE
+
+    def test_puts_the_job_aside_for_a_person(self, unwanted: Job, far: FakeNode, clock: Clock) -> None:
+        self.over(clock)
+
+        advance(unwanted, clock)
+
+        assert (unwanted.state, unwanted.reason) == (State.NEEDS_ATTENTION, "never_ended")
+        assert "although a stop was asked for" in unwanted.message
+        assert far.called("stop") == []
+
+    def test_is_not_said_before(self, unwanted: Job, clock: Clock) -> None:
+        self.over(clock)
+        clock.tick(-1)
+
+        advance(unwanted, clock)
+
+        assert unwanted.state == State.RUNNING
+
+    def test_is_said_of_a_node_that_is_away_too(self, unwanted: Job, far: FakeNode, clock: Clock) -> None:
+        Job.objects.filter(pk=unwanted.pk).update(report=None)
+        far.will("stop", not_there())
+        advance(unwanted, clock)
+        assert unwanted.trouble.startswith("Stopping failed: ")
+        self.over(clock)
+
+        advance(unwanted, clock)
+
+        assert unwanted.reason == "never_ended"
+
+    def test_gives_the_node_time_after_a_late_wish(self, unwanted: Job, clock: Clock) -> None:
+        Job.objects.filter(pk=unwanted.pk).update(cancel_requested_at=NOW + timedelta(hours=3))
+        clock.now = NOW + timedelta(hours=3, minutes=9)
+        advance(unwanted, clock)
+        assert unwanted.state == State.RUNNING
+
+        clock.now = NOW + timedelta(hours=3, minutes=10)
+        advance(unwanted, clock)
+
+        assert unwanted.state == State.NEEDS_ATTENTION
+
+    def test_lets_a_person_end_the_job_here(self, unwanted: Job, bob: Actor, clock: Clock) -> None:
+        Job.objects.filter(pk=unwanted.pk).update(launched_by_id=bob.user_id)
+        self.over(clock)
+        advance(unwanted, clock)
+
+        assert launching.give_up(actor=bob, job_id=unwanted.pk, now=clock())
+
+        unwanted.refresh_from_db()
+        assert (unwanted.state, unwanted.reason) == (State.FAILED, "never_ended")
+
+    def test_waits_anew_for_a_person_who_goes_on(self, unwanted: Job, alice: Actor, clock: Clock) -> None:
+        self.over(clock)
+        advance(unwanted, clock)
+        launching.go_on(actor=alice, job_id=unwanted.pk, now=clock())
+        clock.tick(running.STOP_PATIENCE.total_seconds() - 1)
+        advance(unwanted, clock)
+        assert unwanted.state == State.RUNNING
+
+        clock.tick(1)
+        advance(unwanted, clock)
+
+        assert (unwanted.state, unwanted.reason) == (State.NEEDS_ATTENTION, "never_ended")

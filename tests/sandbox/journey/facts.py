@@ -235,6 +235,17 @@ WAYS = {
         runs=0,
         files=frozenset(),
     ),
+    "node never ends it": Way(
+        before=sql(
+            "UPDATE jobs_job SET state = 'RUNNING', node_job_id = '0xab-none', "
+            f"accepted_at = '{PAST}', cancel_requested_at = '{PAST}'"
+        ),
+        state="NEEDS_ATTENTION",
+        reason="never_ended",
+        jobs=0,
+        runs=0,
+        files=frozenset(),
+    ),
     "archive cut off": Way(
         before=both(died("refreshing._end: move COLLECTING"), archive_lies),
         files=frozenset({"algorithm.log", "outputs.tar"}),
@@ -368,6 +379,9 @@ FACTS = {
     # stopped
     "running._cancel: move CANCELLED": Fact(
         "The job is CANCELLED: nothing was sent.", way="stopped before the start"
+    ),
+    "running._stop: move NEEDS_ATTENTION": Fact(
+        "The node has not ended the job that nobody wants.", way="node never ends it"
     ),
     "running._stop.send: record": Fact("The stop is written down as sent; it is about to be.", way="stopped"),
     "running._stop.send: stop": Fact("The node knows of the stop; nobody here knows yet.", way="stopped"),
