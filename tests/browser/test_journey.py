@@ -118,7 +118,7 @@ class TestBadInput:
         page.get_by_role("checkbox", name=re.compile("Iris")).check()
         page.get_by_role("radio", name=re.compile("Summary")).check()
         page.get_by_label(re.compile("Name")).fill("kept as entered")
-        page.locator("summary").click()
+        page.locator("main summary").click()
         page.get_by_label(re.compile("JSON")).last.fill("{no json")
 
         page.get_by_role("button", name="Launch").click()
