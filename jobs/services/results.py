@@ -335,7 +335,6 @@ def _finish(*, job: Job, holder: str, now: datetime, wait_until: datetime | None
         Job.objects.filter(pk=job.pk, state=State.COLLECTING, lease_holder=holder).update(
             next_check_at=at,
             trouble=trouble,
-            collect_attempts=job.collect_attempts + 1,
             version=F("version") + 1,
         )
         return

@@ -22,6 +22,7 @@ ASIDE = {
     "catalogue": "what is published, for all jobs",
     "demo": "sets up a demo",
     "nodes": "what nodes offer, for all jobs",
+    "pacing": "reads only",
     "teams": "who may do what",
     "unpacking": "reads only",
     "vault": "reads only",
@@ -234,6 +235,17 @@ WAYS = {
         runs=0,
         files=frozenset(),
     ),
+    "node never ends it": Way(
+        before=sql(
+            "UPDATE jobs_job SET state = 'RUNNING', node_job_id = '0xab-none', "
+            f"accepted_at = '{PAST}', cancel_requested_at = '{PAST}'"
+        ),
+        state="NEEDS_ATTENTION",
+        reason="never_ended",
+        jobs=0,
+        runs=0,
+        files=frozenset(),
+    ),
     "archive cut off": Way(
         before=both(died("refreshing._end: move COLLECTING"), archive_lies),
         files=frozenset({"algorithm.log", "outputs.tar"}),
@@ -360,12 +372,16 @@ FACTS = {
     "refreshing._missing: update": Fact("The node's answer did not contain the job.", way="node forgets"),
     "refreshing._missing: move NEEDS_ATTENTION": Fact("The node has forgotten the job.", way="node forgets"),
     "following._claim: update": Fact("The log is followed.", way="watched"),
+    "following._read: update": Fact("The log flows; the node is asked less often.", way="watched"),
     "following._append: create": Fact("A piece of the log is stored.", way="watched", nth=(1, 2)),
-    "following.follow: update": Fact("The log is no longer followed.", way="watched"),
+    "following.follow: update": Fact("The log is no longer followed; a look is due.", way="watched"),
     "following.follow: enqueue FOLLOW": Fact("The next follower is asked for.", way="followed for long"),
     # stopped
     "running._cancel: move CANCELLED": Fact(
         "The job is CANCELLED: nothing was sent.", way="stopped before the start"
+    ),
+    "running._stop: move NEEDS_ATTENTION": Fact(
+        "The node has not ended the job that nobody wants.", way="node never ends it"
     ),
     "running._stop.send: record": Fact("The stop is written down as sent; it is about to be.", way="stopped"),
     "running._stop.send: stop": Fact("The node knows of the stop; nobody here knows yet.", way="stopped"),
