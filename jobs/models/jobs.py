@@ -164,7 +164,9 @@ class Job(models.Model):
         "Order", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
     seen_before = models.JSONField(
-        default=list, blank=True, help_text="A Provider's jobs of the same orders from before this one was sent."
+        default=list,
+        blank=True,
+        help_text="A Provider's jobs of the same orders from before this one was sent.",
     )
 
     state = models.CharField(
