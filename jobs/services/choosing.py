@@ -305,7 +305,7 @@ def _refuse_where_own_code_is_not_allowed(inputs: tuple[_Input, ...]) -> None:
 def _refuse_what_cannot_be_consumed(
     *, inputs: tuple[_Input, ...], algorithm: _Algorithm, users: Iterable[str]
 ) -> None:
-    """Refuse assets that are disabled, or that their publisher does not give to one of the users, before anything is paid."""
+    """Refuse assets that are disabled, or that their publisher keeps from one of the users."""
     named = [(x.dataset, "datasets") for x in inputs]
     if algorithm.asset is not None:
         named.append((algorithm.asset, "algorithm"))

@@ -11,7 +11,7 @@ from jobs.access import Actor
 from jobs.lifecycle import State
 from jobs.models import Job
 from jobs.ocean.errors import BadAnswer
-from jobs.services import budget, launching, running
+from jobs.services import budget, launching, starting
 from jobs.services.budget import Purpose
 from tests.builders import NOW
 from tests.services.fakes import (
@@ -38,7 +38,7 @@ class TestLostAnswer:
 
     def test_says_why_it_waits(self, lost: Job) -> None:
         assert lost.trouble == "The node did not answer in time."
-        assert lost.next_check_at == NOW + running.LOOK_AGAIN
+        assert lost.next_check_at == NOW + starting.LOOK_AGAIN
 
     def test_counts_as_a_change_that_pages_show(self, lost: Job, far: FakeNode, clock: Clock) -> None:
         before = lost.version
@@ -85,7 +85,7 @@ class TestLostAnswer:
         advance(lost, clock)
 
         assert len(far.called("start")) == 1
-        assert lost.next_check_at == clock() + running.LOOK_AGAIN
+        assert lost.next_check_at == clock() + starting.LOOK_AGAIN
 
     def test_is_repeated_after_two_looks_in_vain(self, lost: Job, far: FakeNode, clock: Clock) -> None:
         for _ in range(2):

@@ -11,7 +11,7 @@ import pytest
 from jobs import tasks
 from jobs.lifecycle import State
 from jobs.models import Job, NonceLease, Team
-from jobs.services import gateway, running
+from jobs.services import gateway, running, starting
 from tests import builders
 from tests.builders import NOW
 from tests.services.fakes import (
@@ -92,7 +92,7 @@ class TestLease:
 
         advance(job, clock)
 
-        assert until == [NOW + timedelta(seconds=40) + running.LEASE]
+        assert until == [NOW + timedelta(seconds=40) + starting.LEASE]
 
     def test_is_given_back_after_an_error_nobody_foresaw(self, job: Job, far: FakeNode, clock: Clock) -> None:
         far.will("start", ZeroDivisionError())

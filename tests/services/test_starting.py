@@ -10,7 +10,7 @@ import pytest
 from jobs.lifecycle import State
 from jobs.models import Job, JobEvent, NonceLease
 from jobs.ocean.errors import Refused
-from jobs.services import budget, running
+from jobs.services import budget, running, starting
 from jobs.services.budget import Purpose
 from tests.builders import NOW
 from tests.services.fakes import (
@@ -193,7 +193,7 @@ class TestRefusedStart:
         self, job: Job, far: FakeNode, clock: Clock
     ) -> None:
         far.will("start", not_there())
-        Job.objects.filter(pk=job.pk).update(trouble_count=running.UNANSWERED_MAX)
+        Job.objects.filter(pk=job.pk).update(trouble_count=starting.UNANSWERED_MAX)
 
         advance(job, clock)
 
@@ -243,4 +243,4 @@ class TestNonce:
         advance(job, clock)
 
         assert (job.state, job.start_sent_at) == (State.STARTING, None)
-        assert job.next_check_at == NOW + running.RETRY_STEP
+        assert job.next_check_at == NOW + starting.RETRY_STEP

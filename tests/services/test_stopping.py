@@ -10,7 +10,7 @@ import pytest
 from jobs.access import Actor
 from jobs.lifecycle import State
 from jobs.models import Job, JobEvent, Team
-from jobs.services import budget, launching, running
+from jobs.services import budget, launching, stopping
 from jobs.services.budget import Purpose
 from tests import builders
 from tests.builders import NOW
@@ -106,7 +106,7 @@ class TestStop:
             advance(unwanted, clock)
             clock.tick(30)
 
-        assert len(far.called("stop")) == running.STOPS_MAX
+        assert len(far.called("stop")) == stopping.STOPS_MAX
         assert unwanted.state == State.RUNNING
         assert unwanted.trouble.startswith("Stopping failed: ")
 
@@ -149,7 +149,7 @@ class TestNeverEnded:
 
     def over(self, clock: Clock) -> None:
         """Let all the time pass that the node has."""
-        clock.now = NOW + self.LONGEST + running.STOP_PATIENCE
+        clock.now = NOW + self.LONGEST + stopping.STOP_PATIENCE
 
     def test_puts_the_job_aside_for_a_person(self, unwanted: Job, far: FakeNode, clock: Clock) -> None:
         self.over(clock)
@@ -204,7 +204,7 @@ class TestNeverEnded:
         self.over(clock)
         advance(unwanted, clock)
         launching.go_on(actor=alice, job_id=unwanted.pk, now=clock())
-        clock.tick(running.STOP_PATIENCE.total_seconds() - 1)
+        clock.tick(stopping.STOP_PATIENCE.total_seconds() - 1)
         advance(unwanted, clock)
         assert unwanted.state == State.RUNNING
 
