@@ -45,6 +45,7 @@ class EnvironmentCard:
     gone_at: datetime | None
     has_free_tier: bool
     free_room: int
+    chain_id: int = 0
     free_max_jobs: int = 0
     free_running: int = 0
     free_queued: int = 0
@@ -112,6 +113,7 @@ def card(row: Environment) -> EnvironmentCard:
         "gone_at": row.gone_at,
         "has_free_tier": row.has_free_tier,
         "free_room": row.free_room,
+        "chain_id": row.chain_id,
     }
     try:
         offer = stored_environment(row.raw, dialect=row.node.dialect)

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from jobs.errors import InvalidInput
-from jobs.forms import AddAssetForm
+from jobs.forms.catalogue import AddAssetForm
 from jobs.selectors import catalogue as selector
 from jobs.services import catalogue as service
 from jobs.web import PortalRequest, page
