@@ -320,7 +320,7 @@ def make_transaction(*, job: Job, status: str = Transaction.Status.CONFIRMED, **
         "to": "0x" + "22" * 20,
         "data": b"call",
         "status": status,
-        "nonce": None if status == Transaction.Status.PLANNED else place,
+        "nonce": None if status == Transaction.Status.PLANNED else job.wallet.transactions.count(),
         "gas": 300_000,
         "signed": None if status == Transaction.Status.PLANNED else b"the signed bytes",
         "tx_hash": f"0x{next(_numbers):064x}" if hashed else "",
