@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PORT ?= 8000
 NODE_PORT ?= 8001
 CHAIN_PORT ?= 8545
+PROVIDER_PORT ?= 8002
+AQUARIUS_PORT ?= 8003
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-long lint install install-dev clean-demo
@@ -12,8 +14,9 @@ CHAIN_PORT ?= 8545
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
-demo: $(VENV)/.installed ## Start sandbox, worker and web server, and say what to click (PORT=, NODE_PORT=, CHAIN_PORT=)
-	@$(BIN)/python -m ocean_portal.demo --port $(PORT) --node-port $(NODE_PORT) --chain-port $(CHAIN_PORT)
+demo: $(VENV)/.installed ## Start sandbox, worker and web server, and say what to click (PORT=, NODE_PORT=, CHAIN_PORT=, …)
+	@$(BIN)/python -m ocean_portal.demo --port $(PORT) --node-port $(NODE_PORT) --chain-port $(CHAIN_PORT) \
+	    --provider-port $(PROVIDER_PORT) --aquarius-port $(AQUARIUS_PORT)
 
 clean-demo: ## Forget the demo: its database, chain, jobs and secrets
 	rm -rf var .env

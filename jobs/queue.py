@@ -27,6 +27,7 @@ class Task(StrEnum):
     REFRESH = "jobs.tasks.refresh"
     FOLLOW = "jobs.tasks.follow"
     COLLECT = "jobs.tasks.collect"
+    SETTLE = "jobs.tasks.settle"
     LOOK_AT_NODE = "jobs.tasks.look_at_node"
 
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from contextlib import suppress
 from typing import Any
 
 from django.utils.timezone import now as clock
 
-from jobs.services import following, nodes, refreshing, results, running
+from jobs.errors import PortalError
+from jobs.ocean.errors import OceanError
+from jobs.services import following, nodes, payments, refreshing, results, running
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +61,12 @@ def collect(job_id: str, **_: Any) -> None:
     except Exception as error:
         log.exception("collect of job %s", job_id)
         running.report_crash(job_id=uuid.UUID(job_id), error=error, now=clock())
+
+
+def settle(job_id: str, **_: Any) -> None:
+    """See to the transactions that a job left under way."""
+    with suppress(PortalError, OceanError):  # the pulse asks again
+        payments.settle(job_id=uuid.UUID(job_id), clock=clock)
 
 
 def look_at_node(node_id: int, **_: Any) -> None:

@@ -36,6 +36,8 @@ def main() -> int:
             ("PORT", "the portal", options.port),
             ("NODE_PORT", "the sandbox's node", options.node_port),
             ("CHAIN_PORT", "the sandbox's chain", options.chain_port),
+            ("PROVIDER_PORT", "the sandbox's Provider", options.provider_port),
+            ("AQUARIUS_PORT", "the sandbox's Aquarius", options.aquarius_port),
         )
         if not _is_free(port)
     ]
@@ -57,6 +59,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--node-port", type=int, default=8001)
     parser.add_argument("--chain-port", type=int, default=8545)
+    parser.add_argument("--provider-port", type=int, default=8002)
+    parser.add_argument("--aquarius-port", type=int, default=8003)
     parser.add_argument(
         "--step", type=float, default=2.0, help="seconds between a node's steps; a real node's are 2"
     )
@@ -105,7 +109,8 @@ def _run(options: argparse.Namespace) -> int:
         (
             "sandbox",
             f"exec {python} -m ocean_portal.sandbox --quiet --state {SANDBOX_STATE} "
-            f"--node-port {options.node_port} --chain-port {options.chain_port} --step {options.step} "
+            f"--node-port {options.node_port} --chain-port {options.chain_port} "
+            f"--provider-port {options.provider_port} --aquarius-port {options.aquarius_port} --step {options.step} "
             f"--rate-limit {options.rate_limit}",
         ),
         ("worker", f"exec {python} manage.py worker"),

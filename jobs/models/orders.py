@@ -28,6 +28,14 @@ class ChainNonce(models.Model):
         return f"nonce {self.next} of {self.address} on {self.network}"
 
 
+class TransactionQuerySet(models.QuerySet["Transaction"]):
+    """The ways to find transactions."""
+
+    def under_way(self) -> TransactionQuerySet:
+        """Those whose bytes exist and whose end is not known: they may be mined at any moment."""
+        return self.filter(status__in=[Transaction.Status.PREPARED, Transaction.Status.SENT])
+
+
 class Transaction(models.Model):
     """One call of a contract: planned, then signed and stored, then sent, then found in a block.
 
@@ -41,6 +49,7 @@ class Transaction(models.Model):
         SENT = "sent", "Sent"
         CONFIRMED = "confirmed", "Confirmed"
         REVERTED = "reverted", "Reverted"
+        REFUSED = "refused", "Never sent: the chain would refuse it"
         DROPPED = "dropped", "Never mined: its nonce was used by something else"
 
     class Purpose(models.TextChoices):
@@ -75,9 +84,24 @@ class Transaction(models.Model):
     overtaken_at = models.DateTimeField(
         null=True, blank=True, help_text="When its nonce was first seen used, and no receipt of it."
     )
+    replaced_by = models.OneToOneField(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="replaces"
+    )
+    next_look_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it is looked for again, where its job no longer sees to it."
+    )
     trouble = models.CharField(max_length=300, blank=True)
 
+    objects = TransactionQuerySet.as_manager()
+
     class Meta:
+        indexes = [
+            models.Index(
+                fields=["next_look_at"],
+                condition=models.Q(status__in=["prepared", "sent"]),
+                name="transaction_under_way",
+            ),  # the pulse reads this every second
+        ]
         constraints = [
             models.UniqueConstraint(fields=["job", "sequence"], name="transaction_once_per_place"),
             models.UniqueConstraint(
@@ -89,7 +113,7 @@ class Transaction(models.Model):
                 name="transaction_nonce_once",
             ),
             models.CheckConstraint(
-                condition=models.Q(status__in=["planned"]) | models.Q(signed__isnull=False),
+                condition=models.Q(status__in=["planned", "refused"]) | models.Q(signed__isnull=False),
                 name="transaction_signed_before_sent",
             ),
         ]
@@ -108,6 +132,7 @@ class Order(models.Model):
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="orders")
     transaction = models.OneToOneField(Transaction, on_delete=models.PROTECT, related_name="order")
     renews = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    asset_name = models.CharField(max_length=200)
     did = models.CharField("DID", max_length=100)
     service_id = models.CharField(max_length=200)
     datatoken = models.CharField(max_length=42)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.ocean.errors import BadAnswer, OceanError, Rejected
@@ -19,6 +19,7 @@ class Reply:
     """An answer that is not 200, for the caller to explain.
 
     text: what it says, unwrapped from JSON and cut short; empty for an HTML page.
+    document: all of it where it is JSON, bounded in depth and size, for dialects that say more; never to be quoted.
     """
 
     status: int
@@ -26,6 +27,7 @@ class Reply:
     is_html: bool
     is_write: bool
     host: str
+    document: Any = field(default=None, repr=False)
 
 
 def read_reply(*, status: int, content_type: str, body: bytes, is_write: bool, host: str) -> Reply:
@@ -33,9 +35,10 @@ def read_reply(*, status: int, content_type: str, body: bytes, is_write: bool, h
     text = body.decode("utf-8", "replace").strip()
     # Nodes label plain sentences as HTML; only what looks like a page is one (protocol: error bodies).
     is_html = text[:200].lower().startswith(("<!doctype", "<html"))
+    document = None
     if "json" in content_type.lower():
         try:
-            said = load_json(body)
+            said = document = _scrubbed(load_json(body))
         except ValueError:
             said = text
         if isinstance(said, dict):
@@ -47,6 +50,7 @@ def read_reply(*, status: int, content_type: str, body: bytes, is_write: bool, h
         is_html=is_html,
         is_write=is_write,
         host=host,
+        document=document,
     )
 
 

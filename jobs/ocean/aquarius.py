@@ -1,4 +1,7 @@
-"""Metadata: DDOs by their DID and by search, from an Aquarius or an Ocean Node, which answers on the same paths."""
+"""Metadata: DDOs by their DID and by search, from an Aquarius or an Ocean Node.
+
+A document is asked for on the same path at both. A search is not: an Aquarius passes Elasticsearch's own answer on.
+"""
 
 from typing import Any
 
@@ -22,7 +25,7 @@ def get_ddo(transport: Transport, *, did: str) -> dict[str, Any]:
 
     Raises: Rejected "unknown_asset" when the service does not know the DID; Unreachable when nobody could be
     asked, which says nothing about the asset; BadAnswer; Refused "did".
-    Source: recording 30, exchanges 10, 16 and 17.
+    Source: recording 30, exchanges 10, 16 and 17; provider-v4 recordings 10 and 11.
     """
     document = transport.get_json(
         path=f"/api/aquarius/assets/ddo/{_checked(did)}", explain=_about(did), cap_bytes=_DDO_CAP
@@ -62,7 +65,7 @@ def search(
     if kind is not None:
         query["filter"] = [{"term": {"metadata.type": kind}}]
     if text.strip():
-        query["must"] = [{"multi_match": {"query": text.strip(), "fields": list(_SEARCHED)}}]
+        query["must"] = [_words(text)]
     answer = transport.get_json(
         path="/api/aquarius/assets/metadata/query",
         question={"query": {"bool": query}, "size": max(1, min(limit, _MAX_FOUND))},
@@ -73,6 +76,36 @@ def search(
     # One list for each of the node's schemas that has hits; an empty one altogether for none.
     documents = [document for found in answer for document in (found if isinstance(found, list) else [found])]
     return parse_list(documents, limit=limit, read=_document, what="asset")
+
+
+def search_index(
+    transport: Transport, *, text: str = "", kind: AssetKind | None = None, limit: int = 20
+) -> Parsed[dict[str, Any]]:
+    """Search the DDOs that an Aquarius has indexed; they come raw, at most `limit` (1 to 100) of them.
+
+    text: words to find in names, descriptions, authors and tags. A kind is always named: without one an Aquarius
+    searches its own bookkeeping too (recording 92-aquarius-query-paging).
+    Raises: Unreachable, Rejected, BadAnswer. Source: provider-v4 recordings 12, 13 and 92.
+    """
+    wanted = max(1, min(limit, _MAX_FOUND))
+    kinds = [kind] if kind is not None else ["dataset", "algorithm"]
+    query: dict[str, Any] = {"filter": [{"terms": {"metadata.type": kinds}}]}
+    if text.strip():
+        query["must"] = [_words(text)]
+    answer = transport.get_json(
+        path="/api/aquarius/assets/query",
+        question={"query": {"bool": query}, "from": 0, "size": wanted},
+    )
+    hits = answer.get("hits") if isinstance(answer, dict) else None
+    found = hits.get("hits") if isinstance(hits, dict) else None
+    if not isinstance(found, list):
+        raise BadAnswer(f"{transport.host} sent something that is no list of assets.", code="search")
+    documents = [hit.get("_source") if isinstance(hit, dict) else hit for hit in found]
+    return parse_list(documents, limit=wanted, read=_document, what="asset")
+
+
+def _words(text: str) -> dict[str, Any]:
+    return {"multi_match": {"query": text.strip(), "fields": list(_SEARCHED)}}
 
 
 def _document(entry: dict[str, Any]) -> dict[str, Any]:

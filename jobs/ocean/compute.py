@@ -4,7 +4,7 @@ Times are seconds since the epoch, durations seconds, `ram` and `disk` gigabytes
 Source of the field names and of what they mean: ocean-node 3.2.0 and provider-v4 recordings.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -15,6 +15,7 @@ from jobs.ocean.environments import Environment as Environment
 from jobs.ocean.environments import FreeTier as FreeTier
 from jobs.ocean.environments import Resource as Resource
 from jobs.ocean.environments import parse_environments as parse_environments
+from jobs.ocean.environments import parse_environments_by_chain as parse_environments_by_chain
 from jobs.ocean.environments import stored_environment as stored_environment
 from jobs.ocean.errors import BadAnswer
 from jobs.ocean.files import FileInfo as FileInfo
@@ -140,16 +141,35 @@ def parse_job(entry: object) -> JobReport:
         ) from None
 
 
-def parse_jobs(answer: object, *, owners: Collection[Address] | None = None) -> Parsed[JobReport]:
+def parse_jobs(
+    answer: object,
+    *,
+    owners: Collection[Address] | None = None,
+    read: Callable[[object], JobReport] = parse_job,
+) -> Parsed[JobReport]:
     """Read a status answer. owners: jobs of anybody else are dropped, since a node may say what it likes.
 
+    read: how the dialect describes a job.
     Raises: BadAnswer when it is no list, or has entries and none of them can be read.
     """
     if not isinstance(answer, list):
         raise BadAnswer("The node's list of jobs is no list.", code="jobs")
-    parsed = parse_list(answer, limit=MAX_JOBS, read=parse_job, what="job")
+    parsed = parse_list(answer, limit=MAX_JOBS, read=read, what="job")
     mine = tuple(report for report in parsed if owners is None or report.owner in owners)
     return Parsed(items=mine, skipped=parsed.skipped)
+
+
+def parse_one_job(answer: object, *, host: str, read: Callable[[object], JobReport] = parse_job) -> JobReport:
+    """Read the answer to a write: a list with the one job.
+
+    Raises: BadAnswer, whose write may have happened.
+    """
+    try:
+        if not isinstance(answer, list) or len(answer) != 1:
+            raise BadAnswer("The answer is not one job.", code="job")
+        return read(answer[0])
+    except BadAnswer as error:
+        raise BadAnswer(f"{host}: {error.message}", code=error.code, maybe_happened=True) from None
 
 
 def long_job_id(job_id: str, *, environment_id: str) -> str:
@@ -373,6 +393,9 @@ class OrderNeed:
 
     valid_order: an order that it still takes, "" for none. fee: None where nothing is to be sent; with a valid order the
     fee renews it, without one it goes into a new order. Source: provider-v4 recordings 30, 31 and 32.
+
+    A valid order is always the first one, also where its renewal was offered: it is what a renewal names, but without a
+    fee a job starts with the transaction that was offered. Source: provider v2.1.6, datatoken.py, verify_order_tx.
     """
 
     did: str
@@ -390,6 +413,7 @@ class Capabilities:
     tags: our tag travels with a start and comes back; else a job is known by its order.
     token_nonces: a token stands in for the signature only, and wants a nonce beside it.
     trust_enforced: a free start too is refused where a publisher has not listed the algorithm.
+    packed_outputs: what an algorithm leaves comes as one archive, not file by file.
     """
 
     live_logs: bool
@@ -401,6 +425,7 @@ class Capabilities:
     tags: bool = True
     token_nonces: bool = False
     trust_enforced: bool = False
+    packed_outputs: bool = False
 
 
 # What each dialect can do, for whoever has a name of one and no client: pages.

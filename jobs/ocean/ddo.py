@@ -4,7 +4,7 @@ Source of the fields: recording 30, exchange 10, for 4.1.0; oceanprotocol/docs, 
 which wraps the same in `credentialSubject` and writes names and descriptions as language-tagged values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -16,6 +16,8 @@ from jobs.ocean.parsing import Wire, field_of, shown_text
 from jobs.ocean.units import Address, is_did
 
 _VERSIONS = ("4.1.", "4.3.", "4.5.", "4.7.", "5.0.")
+_MAX_LISTED = 10_000
+_SOFT_DELETED = (2, 3)
 
 
 def _plain(value: object) -> object:
@@ -111,7 +113,11 @@ class Service(Wire):
 
 
 class Ddo(Wire):
-    """An asset as its publisher describes it. nft_state: 0 is active; None where the service does not say."""
+    """An asset as its publisher describes it.
+
+    nft_state: 0 is active; None where the service does not say.
+    allowed: who alone may use it; None where everybody may. denied: who may not.
+    """
 
     did: str
     version: str
@@ -127,6 +133,8 @@ class Ddo(Wire):
     container: Container | None = None
     consumer_parameters: Parameters = ()
     nft_state: Annotated[int | None, Field(ge=0, le=255, strict=True)] = None
+    allowed: frozenset[Address] | None = None
+    denied: frozenset[Address] = frozenset()
 
     @field_validator("tags", mode="before")
     @classmethod
@@ -170,6 +178,9 @@ def parse_ddo(raw: Mapping[str, Any], *, did: str) -> Ddo:
     version = raw.get("version") or subject.get("version")
     # In 5.0.0 the outer id may be that of the credential; the asset's own is inside.
     found = subject.get("id", raw.get("id"))
+    if found is None and _nft_state(raw, subject) in _SOFT_DELETED:
+        # An Aquarius then takes everything out of the document, its id too (aquarius v5.1.8, soft_delete_ddo).
+        raise BadAnswer("The publisher has withdrawn this asset.", code="ddo_withdrawn")
     if not is_did(found) or found != did:
         raise BadAnswer(
             "The service sent the DDO of another asset than the one asked for.", code="ddo_mismatch"
@@ -178,6 +189,7 @@ def parse_ddo(raw: Mapping[str, Any], *, did: str) -> Ddo:
         raise BadAnswer("The publisher has withdrawn this asset.", code="ddo_withdrawn")
     if not isinstance(version, str) or not version.startswith(_VERSIONS):
         raise BadAnswer("The DDO has a version that this portal does not know.", code="ddo_version")
+    allowed, denied = _credentials(subject.get("credentials"), version=version)
     metadata = subject.get("metadata")
     if not isinstance(metadata, Mapping):
         raise BadAnswer("The DDO's metadata cannot be read.", code="ddo")
@@ -196,6 +208,8 @@ def parse_ddo(raw: Mapping[str, Any], *, did: str) -> Ddo:
                 "kind": metadata.get("type"),
                 "services": subject.get("services"),
                 "nft_state": _nft_state(raw, subject),
+                "allowed": allowed,
+                "denied": denied,
                 **_algorithm(metadata),
             }
         )
@@ -234,14 +248,100 @@ def _nft_state(raw: Mapping[str, Any], subject: Mapping[str, Any]) -> object:
     return None
 
 
+def _credentials(said: object, *, version: str) -> tuple[frozenset[Address] | None, frozenset[Address]]:
+    """Read the lists of addresses. Other kinds of credentials are left to the service, as it alone can check them.
+
+    An entry that is no address lets nobody in, but makes the list one: then not everybody may use the asset.
+    Source: provider v2.1.6, utils/credentials.py; oceanprotocol/docs, developers/ddo-specification.md, for "*" and
+    {"address": ...} in 5.0.0.
+    """
+    if said is None:
+        return None, frozenset()
+    if not isinstance(said, Mapping):
+        raise BadAnswer("The DDO's credentials cannot be read.", code="ddo")
+    allow, deny = (list(_listed(said.get(name))) for name in ("allow", "deny"))
+    everybody = version.startswith("5.") and "*" in allow
+    nobody = version.startswith("5.") and "*" in deny
+    allowed = frozenset(_addresses(allow)) if (allow and not everybody) or nobody else None
+    return (frozenset() if nobody else allowed), frozenset(_addresses(deny))
+
+
+def _listed(entries: object) -> Iterator[str]:
+    """Give what the entries for addresses list; "" for what is no text."""
+    if entries is None:
+        return
+    if not isinstance(entries, list) or len(entries) > _MAX_LISTED:
+        raise BadAnswer("The DDO's credentials cannot be read.", code="ddo")
+    for entry in entries:
+        if not isinstance(entry, Mapping) or entry.get("type") != "address":
+            continue
+        values = entry.get("values")
+        if not isinstance(values, list) or len(values) > _MAX_LISTED:
+            raise BadAnswer("The DDO's credentials cannot be read.", code="ddo")
+        for value in values:
+            plain = value.get("address") if isinstance(value, Mapping) else value
+            yield plain if isinstance(plain, str) else ""
+
+
+def _addresses(texts: list[str]) -> Iterator[Address]:
+    for text in texts:
+        try:
+            # Compared without regard to capitals, so a wrong checksum is none here.
+            yield Address.parse(text.lower())
+        except ValueError:
+            continue
+
+
 @dataclass(frozen=True)
-class Refusal:
-    """Placeholder until the client's branch is merged."""
+class Hindrance:
+    """Why an asset cannot be used, or what to know before. code: as a service's own refusal would have it."""
 
     code: str
     sentence: str
 
 
-def consumable(ddo: Ddo, *, address: Address) -> Refusal | None:
-    """Placeholder until the client's branch is merged."""
+# Source: oceanprotocol/docs, developers/ddo-specification.md, "NFT state"; provider v2.1.6, utils/asset.py,
+# check_asset_consumable: 0 and 5 may be used, all others not.
+_UNLISTED = 5
+_STATES = {
+    1: "Its publisher has ended this asset; it is not kept up any more.",
+    2: "Its publisher has replaced this asset by another one.",
+    3: "Its publisher has revoked this asset.",
+    4: "Its publisher has paused the ordering of this asset. Try again later.",
+}
+
+
+def consumable(ddo: Ddo, *, address: Address) -> Hindrance | None:
+    """Say why an address may not use an asset, as a service will; None where nothing is known against it.
+
+    A Provider asks this twice: of the environment's address before the order, of the wallet's at the start. Where there
+    is a list of the allowed, the one of the denied counts for nothing.
+    Source: provider v2.1.6, utils/asset.py and utils/credentials.py, validate_access.
+    """
+    if ddo.nft_state not in (None, 0, _UNLISTED):
+        sentence = _STATES.get(
+            ddo.nft_state or 0, "Its publisher has put this asset into a state in which nobody may use it."
+        )
+        return Hindrance(code="asset_disabled", sentence=sentence)
+    if ddo.allowed is not None:
+        return (
+            None
+            if address in ddo.allowed
+            else Hindrance(
+                code="not_allowed",
+                sentence=f"Its publisher lets certain addresses use this asset alone; {address} is not among them.",
+            )
+        )
+    if address in ddo.denied:
+        return Hindrance(code="denied", sentence=f"Its publisher does not let {address} use this asset.")
     return None
+
+
+def caution(ddo: Ddo) -> Hindrance | None:
+    """Say what to know of an asset that may be used: that its publisher shows it in no list."""
+    if ddo.nft_state != _UNLISTED:
+        return None
+    return Hindrance(
+        code="unlisted",
+        sentence="Its publisher has taken this asset out of the lists. It can still be used by those who know it.",
+    )

@@ -32,10 +32,12 @@ from jobs.ocean.compute import (
     UrlFile,
     parse_environments,
     parse_file_infos,
-    parse_job,
     parse_jobs,
+    parse_one_job,
     same_job,
 )
+from jobs.ocean.detect import identity_of
+from jobs.ocean.downloads import whole
 from jobs.ocean.errors import BadAnswer, Rejected, Unreachable
 from jobs.ocean.frames import FrameDecoder
 from jobs.ocean.refusals import explain, explain_file, explain_job
@@ -52,7 +54,7 @@ from jobs.ocean.signing import (
     prove_token,
 )
 from jobs.ocean.transport import Transport
-from jobs.ocean.units import Address, clean_text
+from jobs.ocean.units import Address
 
 _COMPUTE = "/api/services/compute"
 _COMMAND = "/directCommand"
@@ -65,7 +67,9 @@ _IDLE_S = 45.0  # for the head, and again for each piece: two together are less 
 class OceanNode:
     """Speak with an Ocean Node; implements ComputeBackend."""
 
-    capabilities = Capabilities(live_logs=True, exit_codes=True, queue=True, free_jobs=True, tokens=True)
+    capabilities = Capabilities(
+        live_logs=True, exit_codes=True, queue=True, free_jobs=True, tokens=True, packed_outputs=True
+    )
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -76,20 +80,7 @@ class OceanNode:
         Raises: BadAnswer "not_a_node" when it is something else. Source: recording 01, exchange 1.
         """
         answer = self._transport.get_json(path="/", explain=explain)
-        host = self._transport.host
-        if not isinstance(answer, dict) or answer.get("software") != "Ocean-Node":
-            raise BadAnswer(f"{host} is no Ocean Node. Check the address.", code="not_a_node")
-        try:
-            return NodeIdentity(
-                software="Ocean-Node",
-                version=clean_text(str(answer.get("version", "")), limit=40),
-                address=Address.parse(answer["providerAddress"]),
-                chain_ids=tuple(int(chain) for chain in answer["chainIds"])[:100],
-            )
-        except (KeyError, TypeError, ValueError, OverflowError):
-            raise BadAnswer(
-                f"{host} does not say which address and chains it has.", code="not_a_node"
-            ) from None
+        return identity_of(answer, host=self._transport.host, dialect="ocean-node")
 
     def nonce(self, *, address: Address) -> int:
         """Ask for the last nonce that the node took; 0 for an address that it never saw.
@@ -132,7 +123,7 @@ class OceanNode:
             body={**credentials(proven), **start_body(request)},
             explain=explain,
         )
-        return self._one_job(answer)
+        return parse_one_job(answer, host=self._transport.host)
 
     def jobs_of(self, *, owner: Address) -> Parsed[JobReport]:
         """List every job that the node still keeps for the owner. Source: recording 16, exchange 11."""
@@ -191,7 +182,7 @@ class OceanNode:
                 f"{self._transport.host} has no such job of this wallet, so there was nothing to stop.",
                 code="unknown_job",
             )
-        return self._one_job(answer)
+        return parse_one_job(answer, host=self._transport.host)
 
     @contextmanager
     def open_result(
@@ -221,16 +212,9 @@ class OceanNode:
             idle_s=_IDLE_S,
             cap_bytes=max_bytes,
         ) as body:
-            first = next(body, b"")
-            if not first and entry.size != 0:
-                # An index that does not exist is 200 with nothing.
-                raise BadAnswer(
-                    f"{self._transport.host} lists {entry.name or 'a result'} but sends nothing of it.",
-                    code="result_missing",
-                    retryable=True,
-                )
-            whole = self._whole(first, body, entry)
-            yield _unframed(whole) if entry.kind == "algorithmLog" else whole
+            # An index that does not exist is 200 with nothing.
+            file = whole(body, entry=entry, host=self._transport.host)
+            yield _unframed(file) if entry.kind == "algorithmLog" else file
 
     @contextmanager
     def stream_log(
@@ -334,31 +318,6 @@ class OceanNode:
         Raises: as aquarius.get_state.
         """
         return aquarius.get_state(self._transport, did=did)
-
-    def _one_job(self, answer: object) -> JobReport:
-        """Read the answer to a write: a list with the one job. What cannot be read may have happened."""
-        try:
-            if not isinstance(answer, list) or len(answer) != 1:
-                raise BadAnswer("The answer is not one job.", code="job")
-            return parse_job(answer[0])
-        except BadAnswer as error:
-            raise BadAnswer(
-                f"{self._transport.host}: {error.message}", code=error.code, maybe_happened=True
-            ) from None
-
-    def _whole(self, first: bytes, body: Iterator[bytes], entry: ResultEntry) -> Iterator[bytes]:
-        received = len(first)
-        yield first
-        for data in body:
-            received += len(data)
-            yield data
-        # A log may have grown since it was listed; less than was listed is a loss.
-        if entry.size is not None and received < entry.size:
-            raise BadAnswer(
-                f"{self._transport.host} sent {received:,} of {entry.size:,} bytes of {entry.name}.",
-                code="result_incomplete",
-                retryable=True,
-            )
 
 
 def _proven(proof: Proof, prove: Callable[..., Signed]) -> Signed | Token:

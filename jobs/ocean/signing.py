@@ -4,6 +4,9 @@ An Ocean Node wants address + nonce + command, hashed with keccak-256, and a per
 either the TEXT "0x" + hex of that hash, which is what we send, or the hash's bytes without their leading zero
 bytes, which is what most of the recorded calls carry. All 32 bytes fail for 1 hash in 256 (recording 28).
 Source: README of the ocean-node 3.2.0 recordings, "Signing".
+
+A Provider wants another concatenation for every call, and a personal signature over all 32 BYTES of its hash.
+Source: README of the provider-v4 recordings, "Signing".
 """
 
 import re
@@ -38,7 +41,7 @@ class Signed:
 class Token:
     """Proof by a token that the service made out earlier. Anybody who has it can act for any address at a node.
 
-    nonce: a Provider wants one beside its token (recording provider-v4 90); a node does not.
+    nonce: a Provider wants one beside its token (provider-v4 recording 90); a node does not.
     """
 
     address: Address
@@ -146,6 +149,44 @@ def _prove(signer: Signer, *, nonce: int, command: str, form: Form) -> Signed:
     else:
         digest = node_digest(address=signer.address, nonce=nonce, command=command)
         signature = signer.sign_bytes(digest.lstrip(b"\0"))
+    return Signed(address=signer.address, nonce=nonce, signature=signature)
+
+
+def provider_digest(*parts: object) -> bytes:
+    """Hash what a call of a Provider is proven by: its parts, joined without anything between them."""
+    return bytes(keccak(text="".join(str(part) for part in parts)))
+
+
+def prove_provider_start(signer: Signer, *, nonce: int, did: str) -> Signed:
+    """Sign the start of a job. did: of its first dataset. Source: provider-v4 recording 40, exchange 11."""
+    return _prove_to_provider(signer, did, nonce=nonce)
+
+
+def prove_provider_stop(signer: Signer, *, nonce: int, job_id: str, did: str = "") -> Signed:
+    """Sign the stop of a job, or its deletion. did: only where the request names one.
+
+    Source: provider-v4 recordings 52, 84 and 87.
+    """
+    return _prove_to_provider(signer, job_id, did, nonce=nonce)
+
+
+def prove_provider_result(signer: Signer, *, nonce: int, job_id: str, index: int) -> Signed:
+    """Sign the fetching of one result. Source: provider-v4 recordings 43 and 85."""
+    return _prove_to_provider(signer, job_id, index, nonce=nonce)
+
+
+def prove_provider_token(signer: Signer, *, nonce: int) -> Signed:
+    """Sign the making of a token. Source: provider-v4 recording 90, exchange 2."""
+    return _prove_to_provider(signer, nonce=nonce)
+
+
+def prove_provider_delete(signer: Signer, *, nonce: int) -> Signed:
+    """Sign the giving back of a token; it is the text of its making. Source: provider-v4 recording 90, exchange 8."""
+    return _prove_to_provider(signer, nonce=nonce)
+
+
+def _prove_to_provider(signer: Signer, *parts: object, nonce: int) -> Signed:
+    signature = signer.sign_bytes(provider_digest(signer.address, *parts, nonce))
     return Signed(address=signer.address, nonce=nonce, signature=signature)
 
 

@@ -120,11 +120,23 @@ class StartRequest:
     def agreement_id(self) -> str:
         """The order that a Provider files the job under: the algorithm's, else the first dataset's; "" without orders.
 
+        This is so for one dataset where nothing is paid. To find a job again, look for any of `orders`.
         Source: provider-v4 recordings 40 and 51.
         """
         paid = [self.algorithm, *self.datasets]
         orders = (part.order for part in paid if isinstance(part, AlgorithmInput | AssetInput) and part.order)
         return next(orders, "")
+
+    @property
+    def orders(self) -> frozenset[str]:
+        """Every order of the start; a Provider files the job under the last one whose fee covers the environment's.
+
+        Source: provider v2.1.6, validation/algo.py, validate_input; provider-v4 recordings 40, 51 and 63.
+        """
+        parts = [*self.datasets, self.algorithm]
+        return frozenset(
+            part.order for part in parts if isinstance(part, AlgorithmInput | AssetInput) and part.order
+        )
 
     @property
     def note(self) -> dict[str, Any] | str | None:

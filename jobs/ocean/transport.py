@@ -24,7 +24,8 @@ WRITE_S = 60.0
 JSON_CAP = 10 * 1024 * 1024
 # Source: recording 17, exchange 29: a node refuses larger bodies.
 BODY_CAP = 100 * 1024
-_ERROR_CAP = 64 * 1024
+# A Provider repeats the whole request in front of its error (provider-v4 recording 86).
+_ERROR_CAP = 4 * BODY_CAP
 _CHUNK = 64 * 1024
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput, Missing, PortalError
 from jobs.models import Asset, Node
-from jobs.ocean.ddo import Ddo, Refusal, consumable, parse_ddo
-from jobs.ocean.errors import BadAnswer, OceanError, Rejected
+from jobs.ocean.ddo import Ddo, Hindrance, consumable, parse_ddo
+from jobs.ocean.errors import BadAnswer, OceanError, Refused, Rejected
 from jobs.ocean.units import Address, is_did
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, open_node
@@ -24,10 +24,10 @@ class NodesUnreachable(PortalError):
     code = "unreachable"
 
 
-def add(*, actor: Actor, did: str, clock: Clock) -> int:
+def add(*, actor: Actor, did: str, clock: Clock, node_id: int | None = None) -> int:
     """Read an asset's DDO from the portal's nodes and put it into the team's catalogue; return its row's id.
 
-    Adding what is already there reads it again.
+    Adding what is already there reads it again. node_id: ask this node only.
 
     Raises:
         NotAllowed: the role does not include it.
@@ -43,13 +43,13 @@ def add(*, actor: Actor, did: str, clock: Clock) -> int:
             code="malformed_did",
         )
     silent: list[str] = []
-    for node in Node.objects.order_by("pk"):
+    for node in Node.objects.filter(**({} if node_id is None else {"pk": node_id})).order_by("pk"):
         try:
             with open_node(node=node, purpose=Purpose.ACT, clock=clock) as backend:
                 raw = backend.get_ddo(did=did)
             ddo = parse_ddo(raw, did=did)
-        except Rejected as error:
-            if error.code == "unknown_asset":
+        except (Rejected, Refused) as error:
+            if error.code in ("unknown_asset", "no_aquarius"):
                 continue
             silent.append(f"{node.name}: {error.message}")
         except (OceanError, OutOfBudget) as error:
@@ -79,7 +79,7 @@ def refresh(*, actor: Actor, asset_id: int, clock: Clock) -> None:
     add(actor=actor, did=asset.did, clock=clock)
 
 
-def refusal(*, asset: Asset, address: str) -> Refusal | None:
+def refusal(*, asset: Asset, address: str) -> Hindrance | None:
     """Say why an address cannot use an asset, as far as its description tells; None when it can."""
     try:
         return consumable(parse_ddo(asset.raw, did=asset.did), address=Address(address))

@@ -11,6 +11,7 @@ from jobs.services import catalogue, nodes, teams, wallets
 from jobs.services.gateway import Clock
 
 TEAM = "demo"
+PROVIDER_REQUESTS_PER_MINUTE = 600  # a Provider counts nobody's requests; this is only to be polite
 # user name, full name, role; the password is the user name, which is why this is only for a demo.
 PEOPLE = (
     ("olivia", "Olivia Owner", Role.OWNER),
@@ -28,7 +29,8 @@ class SandboxSilent(PortalError):
 def set_up(*, info: dict[str, Any], clock: Clock) -> None:
     """Make whatever of the demo is missing.
 
-    info: the content of sandbox.json: chain_id, rpc_url, node_url, contracts, assets, account.
+    info: the content of sandbox.json: chain_id, rpc_url, node_url, contracts, assets, account; with a chain also
+        provider_url and aquarius_url.
 
     Raises:
         SandboxSilent: the node does not answer yet.
@@ -39,6 +41,7 @@ def set_up(*, info: dict[str, Any], clock: Clock) -> None:
             "name": "Sandbox",
             "rpc_url": info["rpc_url"] or "",
             "contracts": info["contracts"],
+            "allow_private": True,
             "is_sandbox": True,
         },
     )
@@ -51,8 +54,22 @@ def set_up(*, info: dict[str, Any], clock: Clock) -> None:
             "requests_per_minute": info["rate_limit"],
         },
     )
-    if not nodes.look(node_id=node.pk, clock=clock):
-        raise SandboxSilent("The sandbox's node does not answer yet.")
+    served_by = {Node.Dialect.OCEAN_NODE.value: node}
+    if info.get("provider_url"):
+        served_by[Node.Dialect.PROVIDER.value], _ = Node.objects.update_or_create(
+            name="Sandbox provider (v4)",
+            defaults={
+                "base_url": info["provider_url"],
+                "metadata_url": info["aquarius_url"],
+                "dialect": Node.Dialect.PROVIDER,
+                "network": network,
+                "allow_private": True,
+                "requests_per_minute": PROVIDER_REQUESTS_PER_MINUTE,
+            },
+        )
+    for served in served_by.values():
+        if not nodes.look(node_id=served.pk, clock=clock):
+            raise SandboxSilent(f"{served.name} does not answer yet.")
     team_id = teams.ensure_team(slug=TEAM, name="Demo")
     for username, full_name, role in PEOPLE:
         teams.ensure_member(
@@ -70,4 +87,5 @@ def set_up(*, info: dict[str, Any], clock: Clock) -> None:
     known = set(Asset.objects.filter(team_id=team_id).values_list("did", flat=True))
     for asset in info["assets"].values():
         if asset["did"] not in known:
-            catalogue.add(actor=actor, did=asset["did"], clock=clock)
+            serving = served_by[asset.get("dialect", Node.Dialect.OCEAN_NODE)]
+            catalogue.add(actor=actor, did=asset["did"], clock=clock, node_id=serving.pk)

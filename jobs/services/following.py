@@ -21,7 +21,7 @@ from jobs.ocean.compute import LogPiece, phase_of
 from jobs.ocean.errors import OceanError
 from jobs.ocean.signing import Proof
 from jobs.services.budget import OutOfBudget, Purpose
-from jobs.services.gateway import Clock, NoTurn, open_node, signed
+from jobs.services.gateway import Clock, NoTurn, capabilities, open_node, signed
 from jobs.services.holders import new_holder
 from jobs.services.vault import VaultLocked
 
@@ -72,6 +72,8 @@ def _claim(*, job_id: uuid.UUID, holder: str, now: datetime) -> bool:
 def _read(*, job: Job, holder: str, end: datetime, clock: Clock) -> None:
     """Store what the stream brings until it ends, or our time is over."""
     if job.node_status is None or phase_of(job.node_status) != "running":
+        return
+    if not capabilities(job.node).live_logs:
         return
     position, have = 0, _have(job_id=job.pk)
     room = PIECES_MAX - LogChunk.objects.filter(job=job).count()

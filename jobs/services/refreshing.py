@@ -28,7 +28,7 @@ from jobs.ocean.compute import (
 from jobs.ocean.errors import BadAnswer, OceanError
 from jobs.ocean.units import Address
 from jobs.services.budget import OutOfBudget, Purpose
-from jobs.services.gateway import Clock, open_node
+from jobs.services.gateway import Clock, capabilities, open_node
 
 WATCHED_EVERY = timedelta(seconds=3)
 UNWATCHED_EVERY = timedelta(seconds=30)
@@ -132,7 +132,12 @@ def apply_report(*, job: Job, report: JobReport, asked_at: datetime) -> None:
     written = changed or mine.update(**fresh, **({"version": F("version") + 1} if job.trouble else {}))
     if written and report.ended and report.tells_results:
         _end(job=job, report=report, now=asked_at)
-    elif written and phase_of(report.status) == "running" and _is_watched(job, asked_at):
+    elif (
+        written
+        and phase_of(report.status) == "running"
+        and capabilities(job.node).live_logs
+        and _is_watched(job, asked_at)
+    ):
         queue.enqueue(queue.Task.FOLLOW, job.pk)
 
 

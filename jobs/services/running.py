@@ -18,9 +18,18 @@ from jobs.models import Job, JobEvent, NonceLease, Pulse, Result
 from jobs.ocean.compute import ComputeBackend, JobReport
 from jobs.ocean.errors import BadAnswer, OceanError, Rejected
 from jobs.ocean.units import Address
-from jobs.services import nodes
+from jobs.services import nodes, payments
 from jobs.services.budget import OutOfBudget, Purpose, check
-from jobs.services.gateway import Clock, NoTurn, has_room, heeding_limits, open_node, signed
+from jobs.services.gateway import (
+    Clock,
+    NoChain,
+    NoTurn,
+    capabilities,
+    has_room,
+    heeding_limits,
+    open_node,
+    signed,
+)
 from jobs.services.holders import is_dead, new_holder
 from jobs.services.refreshing import apply_report
 from jobs.services.starts import start_request
@@ -28,6 +37,7 @@ from jobs.services.vault import VaultLocked
 
 LEASE = timedelta(seconds=90)  # a step is one or two requests, each with a deadline below this
 RETRY_STEP = timedelta(seconds=10)
+SOON = timedelta(seconds=1)
 # A start whose answer was lost may still be on its way into the node's list: look twice, this far apart, before repeating.
 LOOK_AGAIN = timedelta(seconds=15)
 LOOKS_BEFORE_REPEAT = 2
@@ -56,6 +66,10 @@ def advance(*, job_id: uuid.UUID, clock: Clock) -> None:
         job = Job.objects.select_related("wallet", "node", "environment", "algorithm").get(pk=job_id)
         if job.state == State.REQUESTED:
             _begin(job=job, holder=holder, clock=clock)
+        elif job.state == State.PAYING:
+            _pay(job=job, holder=holder, clock=clock)
+        elif job.state == State.PAID:
+            _begin_start(job=job, holder=holder, clock=clock)
         elif job.state == State.STARTING:
             _start(job=job, holder=holder, clock=clock)
         elif job.state == State.RUNNING and job.cancel_requested_at is not None:
@@ -86,6 +100,8 @@ def pulse(*, clock: Clock, holder: str) -> bool:
     _enqueue_due_jobs(now=now)
     for job_id in _claim_due_results(now=now):
         queue.enqueue(queue.Task.COLLECT, job_id)
+    for job_id in payments.claim_strays(now=now):
+        queue.enqueue(queue.Task.SETTLE, job_id)
     for node_id in nodes.claim_due(now=now):
         queue.enqueue(queue.Task.LOOK_AT_NODE, node_id)
     return True
@@ -176,13 +192,22 @@ def _claim_due_results(*, now: datetime) -> set[uuid.UUID]:
 
 
 def _begin(*, job: Job, holder: str, clock: Clock) -> None:
+    if job.cancel_requested_at is not None:
+        _cancel(job=job, holder=holder, now=clock())
+    elif capabilities(job.node).orders:
+        _plan(job=job, holder=holder, clock=clock)
+    else:
+        _begin_start(job=job, holder=holder, clock=clock)
+
+
+def _begin_start(*, job: Job, holder: str, clock: Clock) -> None:
     now = clock()
     if job.cancel_requested_at is not None:
         _cancel(job=job, holder=holder, now=now)
         return
     if Job.objects.move(
         job_id=job.pk,
-        before=State.REQUESTED,
+        before=State(job.state),
         after=State.STARTING,
         now=now,
         holder=holder,
@@ -190,6 +215,110 @@ def _begin(*, job: Job, holder: str, clock: Clock) -> None:
     ):
         job.refresh_from_db()
         _start(job=job, holder=holder, clock=clock)
+
+
+def _plan(*, job: Job, holder: str, clock: Clock) -> None:
+    """Find out what has to be on the chain before the start, then begin with it."""
+    try:
+        payments.plan(job=job, holder=holder, clock=clock)
+    except OutOfBudget as error:
+        _later(job=job, holder=holder, at=error.available_at, trouble=error.message)
+        return
+    except payments.OrderTaken as error:
+        _later(job=job, holder=holder, at=clock() + SOON, trouble=error.message)
+        return
+    except (payments.CannotOrder, NoChain) as error:
+        _end_unstarted(job=job, holder=holder, reason=error.code, message=error.message, now=clock())
+        return
+    except OceanError as error:
+        _not_planned(job=job, holder=holder, error=error, now=clock())
+        return
+    job.refresh_from_db()
+    if job.state == State.PAYING:
+        _pay(job=job, holder=holder, clock=clock)
+    elif job.state == State.STARTING:
+        _start(job=job, holder=holder, clock=clock)
+
+
+def _not_planned(*, job: Job, holder: str, error: OceanError, now: datetime) -> None:
+    """Decide after a question that was not answered: only questions were asked, so nothing has happened."""
+    if not error.retryable:
+        _end_unstarted(job=job, holder=holder, reason=error.code, message=error.message, now=now)
+    elif job.trouble_count >= UNANSWERED_MAX:
+        _put_aside(
+            job=job,
+            holder=holder,
+            reason="start_unanswered",
+            message=f"What the start needs could not be asked for hours. {error.message}",
+            now=now,
+        )
+    else:
+        _later(job=job, holder=holder, at=now + _pause(job, error), trouble=error.message)
+
+
+def _pay(*, job: Job, holder: str, clock: Clock) -> None:
+    """Bring the job's transactions forward; start it once all are confirmed."""
+    try:
+        look_again_at = payments.carry_on(job=job, holder=holder, clock=clock)
+    except payments.CannotOrder as error:
+        _put_aside(job=job, holder=holder, reason=error.code, message=error.message, now=clock())
+        return
+    except (NoChain, VaultLocked) as error:
+        _later(job=job, holder=holder, at=clock() + RETRY_STEP, trouble=error.message)
+        return
+    except OceanError as error:
+        now = clock()
+        if job.trouble_count >= UNANSWERED_MAX:
+            _put_aside(
+                job=job,
+                holder=holder,
+                reason=error.code,
+                message=f"The chain has not taken or shown the orders for hours. {error.message}",
+                now=now,
+            )
+        else:
+            _later(job=job, holder=holder, at=now + _pause(job, error), trouble=error.message)
+        return
+    if look_again_at is not None:
+        Job.objects.filter(pk=job.pk, state=State.PAYING, lease_holder=holder).update(
+            next_check_at=look_again_at, version=F("version") + 1
+        )
+        return
+    job.refresh_from_db()
+    if job.state == State.PAID:
+        _begin_start(job=job, holder=holder, clock=clock)
+    elif job.state == State.PAYING and job.cancel_requested_at is not None:
+        _cancel(job=job, holder=holder, now=clock())
+
+
+def _pause(job: Job, error: OceanError) -> timedelta:
+    wait = timedelta(seconds=error.retry_after_s) if error.retry_after_s else RETRY_STEP
+    return wait * 2 ** min(job.trouble_count, 4)
+
+
+def _end_unstarted(*, job: Job, holder: str, reason: str, message: str, now: datetime) -> None:
+    Job.objects.move(
+        job_id=job.pk,
+        before=State(job.state),
+        after=State.FAILED,
+        now=now,
+        holder=holder,
+        reason=reason,
+        message=message[:500],
+        ended_at=now,
+    )
+
+
+def _put_aside(*, job: Job, holder: str, reason: str, message: str, now: datetime) -> None:
+    Job.objects.move(
+        job_id=job.pk,
+        before=State(job.state),
+        after=State.NEEDS_ATTENTION,
+        now=now,
+        holder=holder,
+        reason=reason,
+        message=message[:500],
+    )
 
 
 def _start(*, job: Job, holder: str, clock: Clock) -> None:
@@ -207,6 +336,7 @@ def _start(*, job: Job, holder: str, clock: Clock) -> None:
                 job=job, holder=holder, backend=backend, clock=clock
             ):
                 return
+            _note_earlier_jobs(job=job, backend=backend)
             report = _send_start(job=job, holder=holder, backend=backend, clock=clock)
         if report is not None and not _is_this_job(job=job, report=report):
             raise BadAnswer(
@@ -264,12 +394,10 @@ def _may_repeat(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
         _cancel(job=job, holder=holder, now=now)
         return False
     if job.start_attempts >= STARTS_MAX:
-        Job.objects.move(
-            job_id=job.pk,
-            before=State.STARTING,
-            after=State.NEEDS_ATTENTION,
-            now=now,
+        _put_aside(
+            job=job,
             holder=holder,
+            now=now,
             reason="start_lost",
             message=f"The start was sent {job.start_attempts} times and the node's list never showed the job. "
             "Go on to try again, or end the job here.",
@@ -278,9 +406,29 @@ def _may_repeat(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
     return True
 
 
+def _note_earlier_jobs(*, job: Job, backend: ComputeBackend) -> None:
+    """Before an order is used again, remember the service's jobs of that order: none of them is the one to come."""
+    if backend.capabilities.tags or job.start_sent_at is not None:
+        return
+    if not payments.is_used_again(job):
+        return
+    with_order = [
+        report.long_id
+        for report in backend.jobs_of(owner=Address(job.wallet.address))
+        if report.agreement_id == job.agreement_id
+    ]
+    Job.objects.filter(pk=job.pk, start_sent_at=None).update(seen_before=with_order)
+    job.seen_before = with_order
+
+
 def _is_this_job(*, job: Job, report: JobReport) -> bool:
-    """Say whether a job that the node shows is the one: its wallet's, with its tag, and no other one of ours."""
-    if report.owner != Address(job.wallet.address) or report.tag != str(job.tag):
+    """Say whether a job that the node shows is the one: its wallet's, and by its tag or its order no other one."""
+    if report.owner != Address(job.wallet.address):
+        return False
+    if capabilities(job.node).tags:
+        if report.tag != str(job.tag):
+            return False
+    elif report.agreement_id != job.agreement_id or report.long_id in job.seen_before:
         return False
     same = Job.objects.filter(node_id=job.node_id, node_job_id=report.long_id)
     return not same.exclude(pk=job.pk).exists()
@@ -337,34 +485,26 @@ def _accepted(*, job: Job, report: JobReport, holder: str, now: datetime, messag
 def _start_failed(*, job: Job, holder: str, error: OceanError, now: datetime) -> None:
     """Decide after a start that was not answered with a job: certainly refused, certainly not sent, or unknown."""
     refused = not error.maybe_happened and not error.retryable
+    if error.code == "order_in_use" and job.start_attempts > 1:
+        # The job that uses the order may be this one, from a start whose answer was lost.
+        _later(job=job, holder=holder, at=now + LOOK_AGAIN, trouble=error.message)
+        return
     # Without a wait in the node's queue, busy is an answer: the person decides when to run it again.
     if refused or error.code == "busy":
-        Job.objects.move(
-            job_id=job.pk,
-            before=State.STARTING,
-            after=State.FAILED,
-            now=now,
-            holder=holder,
-            reason=error.code,
-            message=error.message[:500],
-            ended_at=now,
-        )
+        _end_unstarted(job=job, holder=holder, reason=error.code, message=error.message, now=now)
         return
     if job.trouble_count >= UNANSWERED_MAX:
-        Job.objects.move(
-            job_id=job.pk,
-            before=State.STARTING,
-            after=State.NEEDS_ATTENTION,
-            now=now,
+        _put_aside(
+            job=job,
             holder=holder,
             reason="start_unanswered",
-            message=f"The node has not answered the start for hours. {error.message}"[:500],
+            message=f"The node has not answered the start for hours. {error.message}",
+            now=now,
         )
         return
     # What certainly did not arrive leaves the row as before: without an earlier try, nothing is to be looked for.
     facts = {} if error.maybe_happened else _start_unsent(job)
-    wait = timedelta(seconds=error.retry_after_s) if error.retry_after_s else RETRY_STEP
-    pause = LOOK_AGAIN if error.maybe_happened else wait * 2 ** min(job.trouble_count, 4)
+    pause = LOOK_AGAIN if error.maybe_happened else _pause(job, error)
     _later(job=job, holder=holder, at=now + pause, trouble=error.message, **facts)
 
 

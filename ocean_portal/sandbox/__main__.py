@@ -19,6 +19,8 @@ def read_options(argv: list[str]) -> tuple[Options, bool]:
     )
     parser.add_argument("--node-port", type=int, default=8001, help="0: the last one again, or any")
     parser.add_argument("--chain-port", type=int, default=8545, help="0: the last one again, or any")
+    parser.add_argument("--provider-port", type=int, default=8002, help="0: the last one again, or any")
+    parser.add_argument("--aquarius-port", type=int, default=8003, help="0: the last one again, or any")
     parser.add_argument(
         "--step", type=float, default=2.0, help="seconds per step of a job; a real node takes 2"
     )
@@ -41,6 +43,8 @@ def read_options(argv: list[str]) -> tuple[Options, bool]:
         state=given.state,
         node_port=given.node_port,
         chain_port=given.chain_port,
+        provider_port=given.provider_port,
+        aquarius_port=given.aquarius_port,
         chain=not given.no_chain,
         step_s=given.step,
         rate_limit=given.rate_limit,

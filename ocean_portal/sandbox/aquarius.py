@@ -4,10 +4,11 @@ Source: recording 30, exchanges 10 to 20; ocean-node v3.2.0, httpRoutes/aquarius
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ocean_portal.sandbox.answers import Answer, Request, as_json, text
+from ocean_portal.sandbox.search import matches
 from ocean_portal.sandbox.store import Store
 
 PREFIX = "/api/aquarius/"
@@ -63,7 +64,9 @@ class Index:
         """Return one list with the page of hits, or none without hits; what is not understood finds nothing."""
         if not isinstance(question.get("query"), dict):
             question = _long_style(question)
-        found = [ddo for ddo in self._store.ddos().values() if _matches(ddo, question["query"])]
+        found = [
+            ddo for ddo in self._store.ddos().values() if matches(document=ddo, clause=question["query"])
+        ]
         size = _whole(question.get("size")) or PER_PAGE
         # A node takes "from" for the number of a page. Source: ocean-node v3.2.0, ElasticSearchDatabase.ts, search.
         first = ((_whole(question.get("from")) or 1) - 1) * size
@@ -88,73 +91,6 @@ def _long_style(question: Mapping[str, Any]) -> dict[str, Any]:
         "size": _whole(question.get("num_hits")) or PER_SHORT_PAGE,
         "from": question.get("start"),
     }
-
-
-def _matches(ddo: dict[str, Any], clause: object) -> bool:
-    """Tell whether a document fits a clause of Elasticsearch's language, of which few words are known."""
-    if not isinstance(clause, dict) or len(clause) != 1:
-        return False
-    ((kind, inside),) = clause.items()
-    if kind == "match_all":
-        return True
-    if not isinstance(inside, dict):
-        return False
-    if kind == "bool":
-        return _fits_all(ddo, inside)
-    if kind in ("multi_match", "query_string", "simple_query_string"):
-        fields = [str(field).partition("^")[0] for field in _listed(inside.get("fields") or ["*"])]
-        return bool(_words(inside.get("query")) & {word for field in fields for word in _tokens(ddo, field)})
-    if len(inside) != 1:
-        return False
-    ((field, value),) = inside.items()
-    if kind in ("term", "terms"):
-        values = value.get("value") if isinstance(value, dict) else value
-        return any(
-            wanted == whole or wanted in _tokens(ddo, field)
-            for wanted in map(str, _listed(values))
-            for whole in _texts(ddo, field)
-        )
-    if kind in ("match", "match_phrase"):
-        return bool(_words(value.get("query") if isinstance(value, dict) else value) & _tokens(ddo, field))
-    return False
-
-
-def _fits_all(ddo: dict[str, Any], inside: Mapping[str, Any]) -> bool:
-    should = _listed(inside.get("should") or [])
-    needed = [*_listed(inside.get("filter") or []), *_listed(inside.get("must") or [])]
-    return (
-        all(_matches(ddo, clause) for clause in needed)
-        and not any(_matches(ddo, clause) for clause in _listed(inside.get("must_not") or []))
-        and (not should or bool(needed) or any(_matches(ddo, clause) for clause in should))
-    )
-
-
-def _tokens(ddo: dict[str, Any], field: str) -> set[str]:
-    return {word for whole in _texts(ddo, field) for word in _words(whole)}
-
-
-def _texts(value: object, field: str) -> Iterator[str]:
-    """Yield every text at a place such as services.type, through lists; "*" is any place."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _texts(item, field)
-    elif isinstance(value, dict):
-        name, _, rest = field.removesuffix(".keyword").partition(".")
-        for key, item in value.items():
-            if name == "*":
-                yield from _texts(item, "*" if isinstance(item, dict | list) else "")
-            elif name == key:
-                yield from _texts(item, rest)
-    elif not field and value is not None:
-        yield str(value)
-
-
-def _words(value: object) -> set[str]:
-    return set(re.findall(r"[\w:]+", str(value or "").lower()))
-
-
-def _listed(value: object) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _whole(value: object) -> int:

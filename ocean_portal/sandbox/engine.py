@@ -1,5 +1,6 @@
-"""Runs jobs: the numbers of an Ocean Node in its order and at its pace, around algorithms that really run.
+"""Runs jobs: the machinery under both dialects, around algorithms that really run.
 
+What a dialect does with a job (folders, words, numbers, results) is its Work: nodework.py, provider/work.py.
 A thread per job leads it through its phases; one more looks after the queue and old jobs. What must
 outlive the process is in the store, in the job's folder, or is the runner (runner.py), which goes on alone.
 """
@@ -14,48 +15,109 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from ocean_portal.sandbox import images, processes, provisioning, runner
-from ocean_portal.sandbox.environment import GIGABYTE, Environment, missing_resource
-from ocean_portal.sandbox.files import Files
+from ocean_portal.sandbox import processes, runner
 from ocean_portal.sandbox.store import Job, Store
 
-# Source: the status table of ocean-node 3.2.0; met in recordings 10, 21, 22, 24, 20.
-BUILDING, BUILD_FAILED = 12, 13
-QUEUED, EXPIRED, PULLING, CONFIGURING, PROVISIONING = 1, 2, 10, 20, 30
-DATA_FAILED, ALGORITHM_MISSING, RUNNING, FAILED, DISK_FULL = 31, 32, 40, 41, 42
-PUBLISHING, FETCH_FAILED, SETTLED, SETTLING = 60, 61, 70, 71
-STATUS_TEXTS = {
-    QUEUED: "Job queued",
-    EXPIRED: "Job expired in queue",
-    PULLING: "Pulling algorithm image",
-    BUILDING: "Building algorithm image",
-    BUILD_FAILED: "Building algorithm image failed",
-    CONFIGURING: "Configuring volumes",
-    PROVISIONING: "Provisioning data",
-    DATA_FAILED: "Data provisioning failed",
-    ALGORITHM_MISSING: "Algorithm provisioning failed",
-    RUNNING: "Running algorithm ",
-    FAILED: "Failed to run algorithm",
-    DISK_FULL: "Error: disk quota exceeded",
-    PUBLISHING: "Publishing results",
-    FETCH_FAILED: "Failed to get outputs folder from container",
-    SETTLED: "Job finished",
-    SETTLING: "Job settling",
-}
-LATER_SETTLED = (FAILED, DISK_FULL, FETCH_FAILED, SETTLING)
-SCRATCH_DISK_BYTES = 256 * 1024**2  # what a job may write that asked for no disk
+# The numbers that both dialects share. Source: the status table of ocean-node 3.2.0; provider-v4/README.md.
+QUEUED, CONFIGURING, PROVISIONING, RUNNING, PUBLISHING, SETTLED = 1, 20, 30, 40, 60, 70
 LOG_BYTES = 10 * 1024**2
-RESULT_FILES = (
-    ("image.log", "imageLog"),
-    ("configuration.log", "configurationLog"),
-    ("algorithm.log", "algorithmLog"),
-    ("outputs.tar", "output"),
-)
+
+
+class JobEnded(Exception):
+    """Carries the status number that a job ends with before its time."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Desk(Protocol):
+    """What a dialect's work may do to its job while it prepares it."""
+
+    def pause(self, steps: float) -> None:
+        """Wait for so many steps."""
+
+    def note(self, **columns: object) -> None:
+        """Change columns of the job's row."""
+
+    def now(self) -> float:
+        """Return the time as rows keep it."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A file that can be fetched: what a status answer says of it, and where it is."""
+
+    entry: dict[str, Any]
+    path: Path
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an algorithm may use (bytes, seconds), and the environment it sees."""
+
+    memory_bytes: int
+    disk_bytes: int
+    wall_s: float
+    envs: dict[str, str]
+
+
+class Work(Protocol):
+    """What differs between the dialects in the life of a job."""
+
+    @property
+    def storage(self) -> str:
+        """The name of the folder that keeps the jobs' folders."""
+
+    @property
+    def storage_expiry_s(self) -> float | None:
+        """How long an ended job is kept; None for ever."""
+
+    @property
+    def settling(self) -> tuple[int, ...]:
+        """The statuses that become SETTLED when the pace says so."""
+
+    @property
+    def warm_up_steps(self) -> float:
+        """How long a job waits in the queue at the least."""
+
+    def new_id(self) -> str:
+        """Make an id for a job."""
+
+    def missing(self, *, spec: dict[str, Any], running: list[Job]) -> str | None:
+        """Return what there is not enough of for one more job, or None."""
+
+    def waits(self, *, spec: dict[str, Any], missing: str | None, queue: list[Job]) -> bool:
+        """Tell whether a new job has to queue. Raises Busy when it does not want to."""
+
+    def first_status(self, *, spec: dict[str, Any]) -> int:
+        """Return the number of the first phase."""
+
+    def leaves_queue(self, *, job: Job, now: float) -> int | None:
+        """Return the status with which a waiting job ends without having run, or None."""
+
+    def prepare(self, *, job: Job, folder: Path, desk: Desk) -> None:
+        """Fill the empty folder. Raises JobEnded."""
+
+    def limits(self, *, job: Job) -> Limits:
+        """Say what the algorithm may use. Raises OSError when it cannot run here."""
+
+    def outcome(self, *, report: dict[str, Any]) -> dict[str, object]:
+        """Return the columns that the runner's report changes. Raises JobEnded."""
+
+    def publish(self, *, job: Job, folder: Path) -> int:
+        """Make results of what the algorithm left, and return the last status. Raises JobEnded."""
+
+    def broken(self, *, job: Job, folder: Path, error: Exception) -> int:
+        """Return the status of a job that could not be run for a reason of this machine."""
+
+    def results(self, *, job: Job, folder: Path) -> list[Result]:
+        """List what can be fetched now."""
 
 
 class Busy(Exception):
@@ -64,14 +126,6 @@ class Busy(Exception):
 
 class _Closing(Exception):
     """The engine shuts down; the job goes on at the next start."""
-
-
-class _NotBuilt(Exception):
-    """The image of the job's dockerfile did not come to be."""
-
-
-class _DiskFull(Exception):
-    """The algorithm wrote more than it may."""
 
 
 @dataclass(frozen=True)
@@ -88,23 +142,21 @@ class Pace:
 
 
 class Engine:
-    """Accepts, runs, stops and forgets jobs of one environment."""
+    """Accepts, runs, stops and forgets the jobs of one dialect."""
 
     def __init__(
         self,
         *,
         store: Store,
         folder: Path,
-        environment: Environment,
+        work: Work,
         pace: Pace,
-        files: Files,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._folder = folder.resolve() / "c2d_storage" / environment.engine_id
-        self.environment = environment
+        self._folder = folder.resolve() / "c2d_storage" / work.storage
+        self._work = work
         self._pace = pace
-        self.files = files
         self._now = now
         self._room = threading.Lock()  # whoever decides about room holds it until the job is in the store
         self._closing = threading.Event()
@@ -138,17 +190,15 @@ class Engine:
     # what clients want
 
     def start(self, *, owner: str, spec: dict[str, Any]) -> Job:
-        """Take in a job; spec is what node.py makes of a request.
+        """Take in a job; spec is what the dialect makes of a request.
 
-        Raises Busy when there is no room and queue_max_wait is 0.
+        Raises Busy when there is no room and the job does not want to wait.
         """
-        job_id = secrets.token_hex(32)
+        job_id = self._work.new_id()
         with self._room:
-            missing = missing_resource(amounts=spec["resources"], running=self.running_resources())
-            if missing and not spec["queue_max_wait"]:
-                raise Busy(f"Not enough available {missing}")
-            waits = missing or (spec["queue_max_wait"] and self._queue())
-            status = QUEUED if waits else _first_status(spec)
+            missing = self._work.missing(spec=spec, running=self._running())
+            waits = self._work.waits(spec=spec, missing=missing, queue=self._queue())
+            status = QUEUED if waits else self._work.first_status(spec=spec)
             self._store.add_job(
                 job_id=job_id, owner=owner, status=status, spec=spec, now=round(self._now(), 3)
             )
@@ -163,27 +213,17 @@ class Engine:
         self._store.change_job(job_id=job["id"], stop_requested=1)
 
     def results(self, *, job: Job) -> list[dict[str, Any]]:
-        """List what can be fetched now, in the node's order; a missing log moves the later ones up."""
-        found: list[dict[str, Any]] = []
-        for filename, kind in RESULT_FILES:
-            path = self._result_path(job=job, filename=filename)
-            if path is not None:
-                found.append(
-                    {"filename": filename, "filesize": path.stat().st_size, "type": kind, "index": len(found)}
-                )
-        return found
+        """List what can be fetched now, in the dialect's order."""
+        return [result.entry for result in self._results(job)]
 
     def result(self, *, job: Job, index: int) -> tuple[Path, str] | None:
         """Return path and kind of the result at a position of the current list, or None."""
-        results = self.results(job=job)
-        if index >= len(results):
-            return None
-        path = self._result_path(job=job, filename=results[index]["filename"])
-        return (path, results[index]["type"]) if path else None
+        results = self._results(job)
+        return (results[index].path, results[index].entry["type"]) if index < len(results) else None
 
     def running_resources(self) -> list[dict[str, float]]:
         """Return the resources of each job that is neither queued nor ended."""
-        return [job["spec"]["resources"] for job in self._store.jobs(ended=False) if job["status"] != QUEUED]
+        return [job["spec"]["resources"] for job in self._running()]
 
     def queued(self) -> int:
         """Return how many jobs wait."""
@@ -209,12 +249,11 @@ class Engine:
     def _queue(self) -> list[Job]:
         return [job for job in self._store.jobs(ended=False) if job["status"] == QUEUED]
 
-    def _result_path(self, *, job: Job, filename: str) -> Path | None:
-        folder = self.job_folder(job_id=job["id"])
-        path = folder / filename if filename == "outputs.tar" else folder / "logs" / filename
-        # The algorithm's log and the outputs are shown at the end. Source: recording 10, exchanges 7 and 8.
-        early = filename in ("algorithm.log", "outputs.tar") and job["finished_at"] is None
-        return None if early or not path.exists() else path
+    def _running(self) -> list[Job]:
+        return [job for job in self._store.jobs(ended=False) if job["status"] != QUEUED]
+
+    def _results(self, job: Job) -> list[Result]:
+        return self._work.results(job=job, folder=self.job_folder(job_id=job["id"]))
 
     def _spawn(self, target: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)
@@ -244,75 +283,42 @@ class Engine:
                 self._phases(job_id)
             except _Closing:
                 raise
-            except _NotBuilt:
-                self._end(job_id, BUILD_FAILED)
-            except _DiskFull:
-                self._end(job_id, DISK_FULL)
-            except provisioning.ProvisioningFailed as failure:
-                (self.job_folder(job_id=job_id) / "logs" / "algorithm.log").touch()
-                self._end(job_id, failure.status)
+            except JobEnded as ended:
+                self._end(job_id, ended.status)
             except OSError as error:
                 print(f"job {job_id}: {error}", file=sys.stderr)
-                self._end(job_id, FAILED)
-            except Exception:
+                self._break_off(job_id, error)
+            except Exception as error:
                 # The edge of the thread: a job with no thread would hold its room for ever.
                 if not self.closing:
                     traceback.print_exc()
-                    self._end(job_id, FAILED)
+                    self._break_off(job_id, error)
         self._threads.discard(threading.current_thread())
+
+    def _break_off(self, job_id: str, error: Exception) -> None:
+        job, folder = self._job(job_id), self.job_folder(job_id=job_id)
+        self._end(job_id, self._work.broken(job=job, folder=folder, error=error))
 
     def _phases(self, job_id: str) -> None:
         folder = self.job_folder(job_id=job_id)
         job = self._job(job_id)
         if job["status"] < RUNNING:
-            self._prepare(job=job, folder=folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            (folder / "logs").mkdir(parents=True)
+            self._work.prepare(job=job, folder=folder, desk=_JobDesk(self, job_id))
+            self._store.change_job(job_id=job_id, status=RUNNING)
         if self._job(job_id)["status"] == RUNNING:
             self._run(job=job, folder=folder)
         self._pause(1)
-        self._publish(job_id=job_id, folder=folder)
-
-    def _prepare(self, *, job: Job, folder: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        (folder / "logs").mkdir(parents=True)
-        self._bring_image(job=job, logs=folder / "logs")
-        self._store.change_job(job_id=job["id"], status=CONFIGURING)
-        self._pause(1)
-        self._store.change_job(job_id=job["id"], status=PROVISIONING)
-        self._pause(1)
-        shown_as = f"./c2d_storage/{self.environment.engine_id}/{job['id']}"
-        provisioning.provide(folder=folder, shown_as=shown_as, spec=job["spec"], files=self.files)
-        self._store.change_job(job_id=job["id"], status=RUNNING)
-
-    def _bring_image(self, *, job: Job, logs: Path) -> None:
-        """Pull or build, in words. Source: recordings 10 and 21."""
-        container = job["spec"]["algorithm"]["meta"]["container"]
-        if not container.get("dockerfile"):
-            self._pause(0.15)
-            images.pull_image(logs=logs, image=container["image"], tag=container["tag"])
-            return
-        self._store.change_job(job_id=job["id"], build_started_at=round(self._now(), 3))
-        self._pause(0.15)
-        built = images.build_image(
-            logs=logs,
-            name=f"{job['id']}-image:latest",
-            dockerfile=container["dockerfile"],
-            pause=self._pause,
-        )
-        self._store.change_job(job_id=job["id"], build_stopped_at=round(self._now(), 3))
-        if not built:
-            raise _NotBuilt
+        self._end(job_id, self._work.publish(job=job, folder=folder))
 
     def _run(self, *, job: Job, folder: Path) -> None:
         """See the algorithm through: start it, or go on with the runner that a killed node left."""
         job_id = job["id"]
         stop_sent = False
-        if not provisioning.runs_python(
-            entrypoint=str(job["spec"]["algorithm"]["meta"]["container"].get("entrypoint"))
-        ):
-            (folder / "logs" / "algorithm.log").touch()
-            raise OSError("only Python entry points run here")
+        limits = self._work.limits(job=job)
         if not self._job(job_id)["stop_requested"]:
-            self._start_runner(job=job, folder=folder)
+            self._start_runner(job=job, folder=folder, limits=limits)
             self._pause(1.5)
         while True:
             self._pause(1)
@@ -323,14 +329,14 @@ class Engine:
                     break  # stopped before it began
                 stop_sent = self._signal_stop(folder)
             else:
-                self._start_runner(job=job, folder=folder)  # does nothing unless it was killed from outside
+                # Does nothing unless it was killed from outside.
+                self._start_runner(job=job, folder=folder, limits=limits)
         self._note_outcome(job_id=job_id, report=report or {})
 
     def _note_outcome(self, *, job_id: str, report: dict[str, Any]) -> None:
-        if report.get("reason") == "disk":
-            raise _DiskFull
         self._store.change_job(
             job_id=job_id,
+            **self._work.outcome(report=report),
             status=PUBLISHING,
             algo_started_at=report.get("started_at"),
             algo_stopped_at=report.get("stopped_at"),
@@ -338,21 +344,16 @@ class Engine:
             oom_killed=report.get("OOMKilled"),
         )
 
-    def _start_runner(self, *, job: Job, folder: Path) -> None:
+    def _start_runner(self, *, job: Job, folder: Path, limits: Limits) -> None:
         """Start a runner unless one lives, and note the run once it is seen working."""
         if runner.living(folder=folder) is None and runner.outcome(folder=folder) is None:
-            spec = job["spec"]
-            resources = spec["resources"]
-            envs = spec["algorithm"].get("envs") or {}
             wants = {
                 "run": secrets.token_hex(8),
                 "hostname": job["id"][:12],
-                "envs": {
-                    str(k): str(v) for k, v in envs.items() if "=" not in str(k) and "\0" not in f"{k}{v}"
-                },
-                "memory_bytes": int(resources["ram"] * GIGABYTE),
-                "disk_bytes": int(resources["disk"] * GIGABYTE) or SCRATCH_DISK_BYTES,
-                "wall_s": spec["max_job_duration"],
+                "envs": limits.envs,
+                "memory_bytes": limits.memory_bytes,
+                "disk_bytes": limits.disk_bytes,
+                "wall_s": limits.wall_s,
                 "grace_s": self._pace.grace_s,
                 "log_bytes": LOG_BYTES,
             }
@@ -399,15 +400,6 @@ class Engine:
         if alive and "pid" in alive:
             processes.kill_tree(pid=alive["pid"], itself=True)
 
-    def _publish(self, *, job_id: str, folder: Path) -> None:
-        (folder / "logs" / "algorithm.log").touch()
-        try:
-            provisioning.pack_outputs(folder=folder)
-        except OSError:
-            self._end(job_id, FETCH_FAILED)
-            return
-        self._end(job_id, SETTLING)
-
     # the housekeeper
 
     def _keep_house(self) -> None:
@@ -415,24 +407,44 @@ class Engine:
         while not self._closing.wait(pause_s):
             self._serve_queue()
             now = self._now()
-            self._store.settle_jobs(before=now - self._pace.settle_s, statuses=LATER_SETTLED, settled=SETTLED)
-            for job_id in self._store.ended_before(moment=now - self.environment.storage_expiry_s):
+            self._store.settle_jobs(
+                before=now - self._pace.settle_s, statuses=self._work.settling, settled=SETTLED
+            )
+            if self._work.storage_expiry_s is None:
+                continue
+            for job_id in self._store.ended_before(moment=now - self._work.storage_expiry_s):
                 shutil.rmtree(self.job_folder(job_id=job_id), ignore_errors=True)
                 self._store.delete_job(job_id=job_id)
 
     def _serve_queue(self) -> None:
-        """Start who fits, first come first served; end who waited too long or does not want any more."""
+        """Start who fits, first come first served; end who does not want to wait any more."""
         with self._room:
             for job in self._queue():
-                amounts = job["spec"]["resources"]
-                if job["stop_requested"]:
-                    self._end(job["id"], SETTLING)
-                elif self._now() - job["created_at"] > job["spec"]["queue_max_wait"]:
-                    self._end(job["id"], EXPIRED)
-                elif not missing_resource(amounts=amounts, running=self.running_resources()):
-                    self._store.change_job(job_id=job["id"], status=_first_status(job["spec"]))
+                now = self._now()
+                if (status := self._work.leaves_queue(job=job, now=now)) is not None:
+                    self._end(job["id"], status)
+                elif now - job["created_at"] < self._work.warm_up_steps * self._pace.step_s:
+                    continue
+                elif not self._work.missing(spec=job["spec"], running=self._running()):
+                    self._store.change_job(job_id=job["id"], status=self._work.first_status(spec=job["spec"]))
                     self._work_on(job["id"])
 
 
-def _first_status(spec: Mapping[str, Any]) -> int:
-    return BUILDING if spec["algorithm"]["meta"]["container"].get("dockerfile") else PULLING
+class _JobDesk:
+    """The Desk of one job."""
+
+    def __init__(self, engine: Engine, job_id: str) -> None:
+        self._engine = engine
+        self._job_id = job_id
+
+    def pause(self, steps: float) -> None:
+        """Wait for so many steps; the job goes on at the next start when the engine closes meanwhile."""
+        self._engine._pause(steps)
+
+    def note(self, **columns: object) -> None:
+        """Change columns of the job's row."""
+        self._engine._store.change_job(job_id=self._job_id, **columns)
+
+    def now(self) -> float:
+        """Return the time as rows keep it."""
+        return round(self._engine._now(), 3)

@@ -1,6 +1,7 @@
-"""The whole sandbox in one process: chain, published demo assets, node."""
+"""The whole sandbox in one process: chain, published demo assets, node, Provider, Aquarius."""
 
 import fcntl
+import functools
 import json
 import os
 import secrets
@@ -12,15 +13,18 @@ from typing import IO, Any
 
 from ocean_portal.sandbox import contracts, rpc
 from ocean_portal.sandbox.chain import Chain
-from ocean_portal.sandbox.demo.assets import ASSETS, Asset, offline_ddo
+from ocean_portal.sandbox.demo.assets import ASSETS, Asset, located, offline_ddo
 from ocean_portal.sandbox.engine import Engine, Pace
 from ocean_portal.sandbox.environment import CHAIN_ID, Environment, stable_id
 from ocean_portal.sandbox.files import Files
 from ocean_portal.sandbox.node import Node
+from ocean_portal.sandbox.nodework import NodeWork
+from ocean_portal.sandbox.provider.assembly import ProviderNetwork
 from ocean_portal.sandbox.publish import publish_asset
 from ocean_portal.sandbox.sealing import Seal
 from ocean_portal.sandbox.server import NodeServer
 from ocean_portal.sandbox.store import Store
+from ocean_portal.sandbox.wsgi import Call, Reply, WsgiServer
 
 HOST = "127.0.0.1"
 # Number 1 of the public development mnemonic: its key is in every Ethereum tutorial.
@@ -48,6 +52,8 @@ class Options:
     state: Path
     node_port: int = 8001
     chain_port: int = 8545
+    provider_port: int = 8002
+    aquarius_port: int = 8003
     chain: bool = True
     step_s: float = 2.0
     rate_limit: int = 30
@@ -77,28 +83,32 @@ class Network:
         if options.chain:
             self._open_chain()
         self.seal = Seal(key=bytes.fromhex(self._once("seal_key", lambda: secrets.token_hex(32))))
+        self._environment = self._describe_environment()
+        self._files = Files(open_asset=self._open_asset, allowed_hosts=options.allow_files_from)
         self.engine = Engine(
             store=self.store,
             folder=options.state,
-            environment=self._environment(),
+            work=NodeWork(environment=self._environment, files=self._files),
             pace=Pace(step_s=options.step_s, settle_s=options.settle_s),
-            files=Files(open_asset=self._open_asset, allowed_hosts=options.allow_files_from),
         )
+        self.second = self._second_dialect()
         self.server = self._bind_node()
         self.node_url = f"http://{HOST}:{self.server.port}"
+        self._more_servers = self._bind_second()
         self._publish()
-        self.engine.open()
-        self.server.start()
-        self._say(f"Ocean Node     {self.node_url}")
+        self._open()
         self.info = self._describe()
         _write(path=self._info_path, value=self.info)
 
     def close(self) -> None:
         """Stop serving, end the algorithms, and let go of the state folder; within about two seconds."""
         self._info_path.unlink(missing_ok=True)
-        self.server.shutdown()
-        self.server.server_close()
+        for server in (self.server, *self._more_servers.values()):
+            server.shutdown()
+            server.server_close()
         self.engine.close()
+        if self.second is not None:
+            self.second.close()
         if self._rpc is not None:
             self._rpc.shutdown()
         if self.chain is not None:
@@ -123,7 +133,7 @@ class Network:
         self._say(f"Dev chain      http://{HOST}:{self._rpc.port} (chain id {CHAIN_ID})")
 
     def _bind_node(self) -> NodeServer:
-        node = Node(store=self.store, engine=self.engine)
+        node = Node(store=self.store, engine=self.engine, environment=self._environment, files=self._files)
         server: NodeServer = self._bind(
             "node",
             lambda port: NodeServer(
@@ -132,6 +142,51 @@ class Network:
             self._options.node_port,
         )
         return server
+
+    def _second_dialect(self) -> ProviderNetwork | None:
+        """Put a Provider and an Aquarius around the chain; without a chain there are none."""
+        if self.chain is None:
+            return None
+        return ProviderNetwork(
+            chain=self.chain,
+            contracts=self._addresses,
+            store=self.store,
+            folder=self._options.state,
+            files=self._files,
+            pace=Pace(step_s=self._options.step_s),
+        )
+
+    def _bind_second(self) -> dict[str, WsgiServer]:
+        """Listen for Provider, which closes each connection, and Aquarius, which keeps them."""
+        second = self.second
+        if second is None:
+            return {}
+        wanted = {
+            "provider": (second.bench.provider.answer, self._options.provider_port, False),
+            "aquarius": (second.aquarius.answer, self._options.aquarius_port, True),
+        }
+        return {
+            name: self._bind(name, functools.partial(self._listen, answer, keeps_open), port)
+            for name, (answer, port, keeps_open) in wanted.items()
+        }
+
+    def _listen(self, answer: Callable[[Call], Reply], keeps_open: bool, port: int) -> WsgiServer:
+        return WsgiServer(answer=answer, store=self.store, host=HOST, port=port, keeps_open=keeps_open)
+
+    def _url(self, name: str) -> str | None:
+        server = self._more_servers.get(name)
+        return f"http://{HOST}:{server.port}" if server is not None else None
+
+    def _open(self) -> None:
+        """Take up what the last process left, and serve."""
+        self.engine.open()
+        self.server.start()
+        self._say(f"Ocean Node     {self.node_url}")
+        if self.second is not None:
+            self.second.open()
+        for name, server in self._more_servers.items():
+            server.start()
+            self._say(f"{name.capitalize():<14} {self._url(name)}")
 
     def _bind(self, name: str, listen: Callable[[int], Any], wanted: int) -> Any:
         """Listen on the wanted port; 0 means the port of the last start if it is free, else any."""
@@ -149,7 +204,7 @@ class Network:
             return server
         raise PortTaken(f"No port is free on {HOST} for the {name}.")
 
-    def _environment(self) -> Environment:
+    def _describe_environment(self) -> Environment:
         seed = self._once("engine_seed", lambda: secrets.token_hex(16))
         token = self._addresses.get("Ocean", OFFLINE_FEE_TOKEN)
         return Environment(
@@ -168,6 +223,11 @@ class Network:
                 service["serviceEndpoint"] = self.node_url
             self.store.put_ddo(name=asset.name, ddo=ddo)
             self._say(f"{asset.kind.capitalize():<14} {asset.name}  {ddo['id']}")
+        self._v4_documents: dict[str, dict[str, Any]] = {}
+        if self.second is not None:
+            self._v4_documents = self.second.publish(endpoint=str(self._url("provider")))
+        for name, ddo in self._v4_documents.items():
+            self._say(f"{ddo['metadata']['type'].capitalize():<14} {name}  {ddo['id']}")
 
     def _publish_one(self, asset: Asset) -> dict[str, Any]:
         first, *others = asset.services(endpoint=self.node_url)
@@ -197,22 +257,39 @@ class Network:
         ddo = self.store.ddo(did=did) or {"services": []}
         for service in ddo["services"]:
             if service["id"] == service_id:
-                return [_located(file) for file in self.seal.open_up(service["files"])["files"]]
+                return [located(file) for file in self.seal.open_up(service["files"])["files"]]
         raise ValueError(f"no service {service_id} in {did}")
 
     def _describe(self) -> dict[str, Any]:
         assets = {
-            name: {"did": ddo["id"], "kind": ddo["metadata"]["type"], "service_id": ddo["services"][0]["id"]}
-            for name, ddo in self.store.ddos().items()
+            name: {
+                "did": ddo["id"],
+                "kind": ddo["metadata"]["type"],
+                "service_id": ddo["services"][0]["id"],
+                "dialect": dialect,
+            }
+            for dialect, ddos in (("ocean-node", self.store.ddos()), ("provider-v4", self._v4_documents))
+            for name, ddo in ddos.items()
         }
+        provider = (
+            {
+                "address": self.second.account.address,
+                "environments": [item.id for item in self.second.bench.environments],
+            }
+            if self.second is not None
+            else None
+        )
         return {
             "pid": os.getpid(),
             "started_at": time.time(),
             "chain_id": CHAIN_ID,
             "rpc_url": f"http://{HOST}:{self._rpc.port}" if self._rpc is not None else None,
             "node_url": self.node_url,
+            "provider_url": self._url("provider"),
+            "aquarius_url": self._url("aquarius"),
+            "provider": provider,
             "rate_limit": self._options.rate_limit,
-            "environment": self.engine.environment.id,
+            "environment": self._environment.id,
             "contracts": self._addresses,
             "assets": assets,
             "account": {
@@ -221,13 +298,6 @@ class Network:
                 "note": "a publicly known development key: never use it outside of a sandbox",
             },
         }
-
-
-def _located(file: dict[str, Any]) -> dict[str, Any]:
-    """Turn the name of a file that comes with the sandbox into its place; leave other file objects."""
-    if file.get("type") != "sandbox":
-        return file
-    return {"local": str(Path(__file__).parent / "demo" / file["name"])}
 
 
 def _guard(state: Path) -> IO[str]:

@@ -30,9 +30,11 @@ from ocean_portal.sandbox.environment import (
     CHAIN_ID,
     FREE_MAX_DURATION_S,
     PROVIDER_ADDRESS,
+    Environment,
     RefusedResources,
     fill_resources,
 )
+from ocean_portal.sandbox.files import Files
 from ocean_portal.sandbox.images import image_exists
 from ocean_portal.sandbox.reports import listed_report, start_report, status_report
 from ocean_portal.sandbox.signatures import Gate, Unauthorized
@@ -66,9 +68,19 @@ CHUNK_BYTES = 64 * 1024
 class Node:
     """Answers requests from the store and the engine."""
 
-    def __init__(self, *, store: Store, engine: Engine, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        engine: Engine,
+        environment: Environment,
+        files: Files,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._store = store
         self._engine = engine
+        self._environment = environment
+        self._files = files
         self._now = now
         secret = store.fact(name="token_secret") or secrets.token_hex(32)
         store.remember(name="token_secret", value=secret)
@@ -128,7 +140,7 @@ class Node:
         return as_json(200, {"nonce": str(self._store.nonce(address=request.query.get("userAddress", "")))})
 
     def _environments(self, request: Request) -> Answer:
-        document = self._engine.environment.document(
+        document = self._environment.document(
             running=self._engine.running_resources(), queued=self._engine.queued()
         )
         chain = request.query.get("chainId")
@@ -141,7 +153,7 @@ class Node:
             return SERVER_ERROR
         if job_id and "-" in job_id:
             engine, _, job_id = job_id.partition("-")
-            if engine != self._engine.environment.engine_id:
+            if engine != self._environment.engine_id:
                 return SERVER_ERROR
         else:
             job_id = None
@@ -151,7 +163,7 @@ class Node:
         return as_json(200, [self._report(job) | {"results": self._engine.results(job=job)} for job in jobs])
 
     def _report(self, job: Job) -> dict[str, Any]:
-        return status_report(job, environment=self._engine.environment)
+        return status_report(job, environment=self._environment)
 
     def _file_info(self, request: Request) -> Answer:
         """Fetch and describe the files of a service, or the one at an address. Source: recordings 11 and 30."""
@@ -162,9 +174,8 @@ class Node:
         asset = (
             {"documentId": body["did"], "serviceId": body["serviceId"]} if by_did else {"fileObject": body}
         )
-        files = self._engine.files
         try:
-            described = [files.describe(file=file) for file in files.of(asset=asset)]
+            described = [self._files.describe(file=file) for file in self._files.of(asset=asset)]
         except (OSError, KeyError, ValueError) as error:
             return text(500, str(error))
         return piped(spelt(described))
@@ -189,10 +200,10 @@ class Node:
         running, environments = request.body.get("runningJobs"), _list(request.body.get("environments"))
         if since and not isinstance(since, str):
             return text(400, 'Parameter : "fromTimestamp" is not a valid string')
-        if environments and self._engine.environment.id not in environments:
+        if environments and self._environment.id not in environments:
             return as_json(200, [])
         listed = [
-            listed_report(job, environment=self._engine.environment)
+            listed_report(job, environment=self._environment)
             for job in reversed(self._store.jobs())
             if (not owners or job["owner"] in owners) and (not running or job["status"] == RUNNING)
         ]
@@ -250,15 +261,14 @@ class Node:
             return as_json(400, str(refusal))
         except ValueError as refusal:
             return as_json(500, str(refusal))
-        return as_json(200, [start_report(job, environment=self._engine.environment)])
+        return as_json(200, [start_report(job, environment=self._environment)])
 
     def _spec(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Check a start in the node's order and return what the engine needs.
 
         Raises RefusedResources or ValueError with the node's text. Source: recording 17; 33, exchange 41.
         """
-        environment = self._engine.environment
-        if body["environment"] != environment.id:
+        if body["environment"] != self._environment.id:
             raise ValueError("Invalid C2D Environment")
         algorithm, datasets = body["algorithm"], body["datasets"]
         if not isinstance(algorithm, dict) or not isinstance(datasets, list):
@@ -306,7 +316,7 @@ class Node:
             self._admit(request, query, command="stopCompute")
         except Unauthorized:
             return SERVER_ERROR
-        if engine != self._engine.environment.engine_id:
+        if engine != self._environment.engine_id:
             return SERVER_ERROR
         job = self._store.job(job_id=job_id)
         if job is None or job["owner"] != query.get("consumerAddress"):
@@ -359,7 +369,7 @@ class Node:
         except Unauthorized as refusal:
             return None, text(401, str(refusal))
         engine, _, job_id = request.query["jobId"].partition("-")
-        if engine != self._engine.environment.engine_id:
+        if engine != self._environment.engine_id:
             return None, text(500, "Invalid C2D Environment")
         return self._store.job(job_id=job_id), None
 

@@ -64,7 +64,9 @@ def publish_asset(
     Source: recording 30, exchanges 1 to 10.
     """
     publisher = _publisher(chain, publisher_key_or_index)
-    nft_address, datatoken_address, created_at = _create(chain, contracts, publisher, name, symbol, price)
+    nft_address, datatoken_address, created_at = create_tokens(
+        chain=chain, contracts=contracts, publisher=publisher, name=name, symbol=symbol, price=price
+    )
     moment = f"{created_at:%Y-%m-%dT%H:%M:%SZ}"
     sealed = seal_files(
         {"nftAddress": nft_address, "datatokenAddress": datatoken_address, "files": service["files"]}
@@ -142,7 +144,8 @@ def _publisher(chain: Chain, key_or_index: str | int) -> LocalAccount:
     return account
 
 
-def _create(
+def create_tokens(
+    *,
     chain: Chain,
     contracts: Mapping[str, Any],
     publisher: LocalAccount,
@@ -150,7 +153,10 @@ def _create(
     symbol: str,
     price: int | None,
 ) -> tuple[str, str, datetime]:
-    """Create the NFT with its datatoken and a way to get one; return both addresses and the block's time."""
+    """Create the NFT with its datatoken and a way to get one; return both addresses and the block's time.
+
+    price: in wei of the Ocean token; without it a dispenser. Raises RpcError.
+    """
     owner = publisher.address
     nft = (name, _NFT_SYMBOL, 1, "", True, owner)
     datatoken: tuple[Any, ...] = (

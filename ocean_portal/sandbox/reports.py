@@ -3,8 +3,9 @@
 from hashlib import sha256
 from typing import Any
 
-from ocean_portal.sandbox.engine import QUEUED, RUNNING, STATUS_TEXTS
+from ocean_portal.sandbox.engine import QUEUED, RUNNING
 from ocean_portal.sandbox.environment import Environment
+from ocean_portal.sandbox.nodework import STATUS_TEXTS
 from ocean_portal.sandbox.store import Job
 
 # A start is answered with fewer keys than a status, and in another order. Source: recording 10, exchange 2.

@@ -22,6 +22,7 @@ from ocean_portal.sandbox import jail, processes
 
 LOOK_EVERY_S = 0.05
 FRAME_BYTES = 16 * 1024
+FRAME_HEAD_BYTES = 8
 MAX_PROCESSES = 64
 SIZE_EVERY = 10  # looks
 
@@ -66,6 +67,16 @@ class _Log:
         if self._left <= 0:
             stream, chunk = 2, b"\n[the log ends here: it reached the sandbox's limit]\n"
         self._file.write(struct.pack(">BxxxL", stream, len(chunk)) + chunk)
+
+
+def plain(log: bytes) -> bytes:
+    """Return what was printed, both outputs in the order in which it came, without the frames."""
+    found = bytearray()
+    while len(log) >= FRAME_HEAD_BYTES:
+        size = int.from_bytes(log[4:FRAME_HEAD_BYTES])
+        found += log[FRAME_HEAD_BYTES : FRAME_HEAD_BYTES + size]
+        log = log[FRAME_HEAD_BYTES + size :]
+    return bytes(found)
 
 
 class _Watch:

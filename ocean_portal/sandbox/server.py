@@ -10,11 +10,11 @@ import time
 import traceback
 import urllib.parse
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from ocean_portal.sandbox.answers import Answer, Request, error_page, text
 from ocean_portal.sandbox.node import Node
+from ocean_portal.sandbox.serving import LocalHandler, LocalServer
 from ocean_portal.sandbox.store import Store
 
 BODY_BYTES = 100 * 1024  # Source: recording 17, exchange 29
@@ -40,30 +40,13 @@ class RateLimit:
             return 0 if count < self._per_minute else max(1, math.ceil(started + WINDOW_S - now))
 
 
-class NodeServer(ThreadingHTTPServer):
-    """Listens on one port, and serves the node in threads of its own once started.
-
-    rate_limit is requests per minute and client. Raises OSError when the port is taken.
-    """
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
+class NodeServer(LocalServer):
+    """The node on one port. rate_limit is requests per minute and client. Raises OSError when the port is taken."""
 
     def __init__(self, *, node: Node, store: Store, host: str, port: int, rate_limit: int) -> None:
-        super().__init__((host, port), _Handler)
+        super().__init__(handler=_Handler, store=store, host=host, port=port)
         self.node = node
-        self.store = store
         self.limit = RateLimit(per_minute=rate_limit)
-
-    @property
-    def port(self) -> int:
-        """The port that is served, also when 0 was asked for."""
-        return int(self.server_address[1])
-
-    def start(self) -> None:
-        """Answer from now on, in a thread; what came before waits in the kernel's backlog."""
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
 
 
 class _BadBody(Exception):
@@ -74,10 +57,8 @@ class _BadBody(Exception):
         self.answer = answer
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LocalHandler):
     server: NodeServer
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
     timeout = IDLE_S
 
     def _handle(self) -> None:
@@ -131,8 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _BadBody(error_page(400, "BadRequestError: invalid length"))
         if length > BODY_BYTES:
             self.close_connection = True
-            with contextlib.suppress(OSError):
-                self.rfile.read(min(length, 10 * BODY_BYTES))  # so that the sender gets to reading the answer
+            self.swallow(min(length, 10 * BODY_BYTES))
             raise _BadBody(
                 error_page(
                     413, "PayloadTooLargeError: request entity too large<br> &nbsp; &nbsp;at readStream"
@@ -153,15 +133,12 @@ class _Handler(BaseHTTPRequestHandler):
         return value if isinstance(value, dict) else {}
 
     def _send(self, answer: Answer) -> None:
-        """Send in one write what is whole: no delayed acknowledgement between head and body."""
+        """Send an answer as Express does, with its tag."""
         headers = ["Access-Control-Allow-Origin: *"]
         if answer.content_type:
             headers.append(f"Content-Type: {answer.content_type}")
         if answer.chunks is not None:
-            self._send_head(answer.status, [*headers, "Transfer-Encoding: chunked"], b"")
-            for chunk in answer.chunks:
-                self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-            self.wfile.write(b"0\r\n\r\n")
+            self.send_chunks(status=answer.status, headers=headers, chunks=answer.chunks)
             return
         status, body = answer.status, answer.body
         if body and not body.startswith(b"<!DOCTYPE"):
@@ -171,17 +148,4 @@ class _Handler(BaseHTTPRequestHandler):
                 status, body = HTTPStatus.NOT_MODIFIED, b""
         if status != HTTPStatus.NOT_MODIFIED:
             headers.append(f"Content-Length: {len(body)}")
-        self._send_head(status, headers, b"" if self.command == "HEAD" else body)
-
-    def _send_head(self, status: int, headers: list[str], body: bytes) -> None:
-        if self.close_connection:
-            headers.append("Connection: close")
-        lines = [
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-            *headers,
-            f"Date: {self.date_time_string()}",
-        ]
-        self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Stay quiet: every request is a row in the store."""
+        self.send_whole(status=status, headers=headers, body=b"" if self.command == "HEAD" else body)

@@ -1,5 +1,6 @@
 """The sandbox node's memory: one SQLite file that survives SIGKILL at any line."""
 
+import copy
 import json
 import sqlite3
 import threading
@@ -23,7 +24,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     exit_code INTEGER,
     oom_killed INTEGER,
     build_started_at REAL,
-    build_stopped_at REAL
+    build_stopped_at REAL,
+    engine TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS jobs_by_owner ON jobs (owner, created_at);
 CREATE TABLE IF NOT EXISTS runs (job_id TEXT NOT NULL, started_at REAL NOT NULL, UNIQUE (job_id, started_at));
@@ -57,13 +59,24 @@ class Store:
 
     def __init__(self, *, path: Path) -> None:
         self._lock = threading.RLock()
+        self._engine = ""
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(SCHEMA)
         self._add_columns("jobs", "build_started_at REAL", "build_stopped_at REAL")
+        self._add_columns("jobs", "engine TEXT NOT NULL DEFAULT ''")
         self._db.execute("DELETE FROM requests WHERE at < ?", (time.time() - KEEP_REQUESTS_S,))
+
+    def of_engine(self, *, name: str) -> "Store":
+        """Return this store with the jobs of another engine in view; everything else is the same.
+
+        The node's own engine has the empty name.
+        """
+        view = copy.copy(self)
+        view._engine = name
+        return view
 
     def close(self) -> None:
         """Close the file; later calls raise sqlite3.ProgrammingError."""
@@ -99,8 +112,8 @@ class Store:
     ) -> None:
         """Insert a job."""
         self._run(
-            "INSERT INTO jobs (id, owner, status, spec, created_at) VALUES (?, ?, ?, ?, ?)",
-            *(job_id, owner, status, json.dumps(spec), now),
+            "INSERT INTO jobs (id, owner, status, spec, created_at, engine) VALUES (?, ?, ?, ?, ?, ?)",
+            *(job_id, owner, status, json.dumps(spec), now, self._engine),
         )
 
     def change_job(self, *, job_id: str, **columns: object) -> None:
@@ -126,21 +139,22 @@ class Store:
     ) -> list[Job]:
         """Return the jobs that match all given filters, oldest first."""
         rows = self._run(
-            "SELECT * FROM jobs WHERE id = ifnull(?, id) AND owner = ifnull(?, owner)"
+            "SELECT * FROM jobs WHERE engine = ? AND id = ifnull(?, id) AND owner = ifnull(?, owner)"
             " AND (finished_at IS NOT NULL) = ifnull(?, finished_at IS NOT NULL) ORDER BY created_at, rowid",
-            *(job_id, owner, ended),
+            *(self._engine, job_id, owner, ended),
         )
         return [dict(row) | {"spec": json.loads(row["spec"])} for row in rows]
 
     def ended_before(self, *, moment: float) -> list[str]:
         """Return the ids of jobs that ended before a time."""
-        return [row[0] for row in self._run("SELECT id FROM jobs WHERE finished_at < ?", moment)]
+        sql = "SELECT id FROM jobs WHERE engine = ? AND finished_at < ?"
+        return [row[0] for row in self._run(sql, self._engine, moment)]
 
     def settle_jobs(self, *, before: float, statuses: tuple[int, ...], settled: int) -> None:
         """Give the settled status to jobs that finished before a time and have one of the statuses."""
         marks = ", ".join("?" * len(statuses))
-        sql = f"UPDATE jobs SET status = ? WHERE finished_at < ? AND status IN ({marks})"  # noqa: S608 - only marks
-        self._run(sql, settled, before, *statuses)
+        sql = f"UPDATE jobs SET status = ? WHERE engine = ? AND finished_at < ? AND status IN ({marks})"  # noqa: S608 - only marks
+        self._run(sql, settled, self._engine, before, *statuses)
 
     def add_run(self, *, job_id: str, started_at: float) -> None:
         """Note that an algorithm was started; the same start noted twice is one line."""

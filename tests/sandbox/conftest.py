@@ -11,6 +11,7 @@ from ocean_portal.sandbox.engine import Engine, Pace
 from ocean_portal.sandbox.environment import Environment
 from ocean_portal.sandbox.files import Files
 from ocean_portal.sandbox.node import Node
+from ocean_portal.sandbox.nodework import NodeWork
 from ocean_portal.sandbox.server import NodeServer
 from ocean_portal.sandbox.store import Store
 from tests.sandbox.client import Client
@@ -25,6 +26,7 @@ class Bench:
 
     store: Store
     engine: Engine
+    environment: Environment
     server: NodeServer
     now: float = 1795330733.126
     assets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -76,16 +78,16 @@ def make_bench(state: Path, *, rate_limit: int = 100_000) -> Bench:
     environment = Environment(
         engine_id=ENGINE_ID, environment_id=ENVIRONMENT_ID, fee_tokens=FEE_TOKENS, storage_expiry_s=604800
     )
+    files = Files(open_asset=lambda did, service: made.assets[did])
     engine = Engine(
         store=store,
         folder=state,
-        environment=environment,
+        work=NodeWork(environment=environment, files=files),
         pace=Pace(step_s=0.05),
-        files=Files(open_asset=lambda did, service: made.assets[did]),
     )
-    node = Node(store=store, engine=engine, now=lambda: made.now)
+    node = Node(store=store, engine=engine, environment=environment, files=files, now=lambda: made.now)
     server = NodeServer(node=node, store=store, host="127.0.0.1", port=0, rate_limit=rate_limit)
-    made = Bench(store=store, engine=engine, server=server)
+    made = Bench(store=store, engine=engine, environment=environment, server=server)
     server.start()
     return made
 

@@ -29,6 +29,14 @@ class Box:
         return str(self.info["node_url"])
 
     @property
+    def provider_url(self) -> str:
+        return str(self.info["provider_url"])
+
+    @property
+    def aquarius_url(self) -> str:
+        return str(self.info["aquarius_url"])
+
+    @property
     def rpc_url(self) -> str:
         return str(self.info["rpc_url"])
 
@@ -65,10 +73,13 @@ def start_sandbox(
     chain: bool = True,
     node_port: int = 0,
     chain_port: int = 0,
+    provider_port: int = 0,
+    aquarius_port: int = 0,
 ) -> Box:
     """Start a sandbox and wait until it serves; ports 0 mean the ones of the last start, or any."""
     command = [sys.executable, "-m", "ocean_portal.sandbox", "--state", str(state)]
     command += ["--node-port", str(node_port), "--chain-port", str(chain_port), "--step", str(step)]
+    command += ["--provider-port", str(provider_port), "--aquarius-port", str(aquarius_port)]
     command += [
         "--rate-limit",
         str(rate_limit),

@@ -332,7 +332,7 @@ class TestEnds:
         self, running: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(
-            "ocean_portal.sandbox.engine.SCRATCH_DISK_BYTES", 1_000_000
+            "ocean_portal.sandbox.nodework.SCRATCH_DISK_BYTES", 1_000_000
         )  # a quarter gigabyte is slow
         code = DATA + "import time\nfor n in range(40):\n"
         code += "    (DATA / 'outputs' / str(n)).write_bytes(bytes(100_000))\ntime.sleep(60)\n"
@@ -464,7 +464,7 @@ class TestLiveLog:
 class TestStorageExpiry:
     def test_files_and_row_are_gone_when_the_time_is_over(self, tmp_path: Path) -> None:
         bench = make_bench(tmp_path)
-        object.__setattr__(bench.engine.environment, "storage_expiry_s", 1)
+        object.__setattr__(bench.environment, "storage_expiry_s", 1)
         bench.engine.open()
         try:
             client = Client(bench.url)

@@ -12,7 +12,6 @@ from django_q.models import OrmQ
 
 from jobs.models import Job
 from jobs.ocean.compute import (
-    Capabilities,
     Environment,
     JobReport,
     LogPiece,
@@ -23,6 +22,7 @@ from jobs.ocean.compute import (
     parse_environments,
 )
 from jobs.ocean.errors import Rejected, Unreachable
+from jobs.ocean.node import OceanNode
 from jobs.ocean.signing import Pen, Proof
 from jobs.ocean.units import Address
 from tests.builders import NOW, RAW_ENVIRONMENT
@@ -95,7 +95,7 @@ class FakeNode:
     calls: list[Call] = field(default_factory=list)
     script: dict[str, list[Any]] = field(default_factory=dict)
     admit: Callable[[], None] = lambda: None
-    capabilities = Capabilities(live_logs=True, exit_codes=True, queue=True, free_jobs=True, tokens=True)
+    capabilities = OceanNode.capabilities
 
     def will(self, name: str, *steps: Any) -> None:
         """Answer the next calls of this name with these: errors are raised, functions called, values returned."""

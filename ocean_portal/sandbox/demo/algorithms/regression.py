@@ -21,27 +21,40 @@ circle { fill: #58a6ff; fill-opacity: .5 } .ideal { stroke: #ff7b72 } }
 """
 
 
+def inputs() -> list[Path]:
+    """Return the input files: all in one folder on an Ocean Node, in one per data set behind a Provider."""
+    found = [path for path in (DATA / "inputs").rglob("*") if path.is_file()]
+    return sorted(path for path in found if path.name != "algoCustomData.json")
+
+
+def title(path: Path) -> str:
+    """Return what to call an input: behind a Provider files have numbers, and their folder the data set's id."""
+    return path.name if path.parent.name == "inputs" else f"{path.parent.name[:8]}/{path.name}"
+
+
 def read_table() -> tuple[str, dict[str, list[float]]]:
     """Return (file name, {column: numbers}) of the first CSV input with two numeric columns.
 
     Rows with gaps are left out.
     """
-    for path in sorted((DATA / "inputs").glob("*.csv")):
-        with path.open(newline="", encoding="utf-8") as file:
+    for path in inputs():
+        if path.suffix.lower() not in (".csv", ""):
+            continue
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
             rows = list(csv.DictReader(file))
         numeric = [
             name
             for name in (rows[0] if rows else {})
-            if all(is_number(row[name]) or not row[name] for row in rows)
+            if name and all(is_number(row[name]) or not row[name] for row in rows)
         ]
         numeric = [name for name in numeric if any(row[name] for row in rows)]
         if len(numeric) >= 2:
             whole = [row for row in rows if all(row[name] for name in numeric)]
             print(
-                f"{path.name}: {len(whole)} of {len(rows)} rows are complete; numeric: {', '.join(numeric)}",
+                f"{title(path)}: {len(whole)} of {len(rows)} rows are complete; numeric: {', '.join(numeric)}",
                 flush=True,
             )
-            return path.name, {name: [float(row[name]) for row in whole] for name in numeric}
+            return title(path), {name: [float(row[name]) for row in whole] for name in numeric}
     raise SystemExit("no CSV input with two numeric columns")
 
 

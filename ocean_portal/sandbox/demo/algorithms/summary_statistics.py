@@ -24,10 +24,24 @@ svg { background: #ffffff; font: 13px system-ui, sans-serif } text { fill: #2429
 """
 
 
+def inputs() -> list[Path]:
+    """Return the input files: all in one folder on an Ocean Node, in one per data set behind a Provider."""
+    found = [path for path in (DATA / "inputs").rglob("*") if path.is_file()]
+    return sorted(path for path in found if path.name != "algoCustomData.json")
+
+
+def title(path: Path) -> str:
+    """Return what to call an input: behind a Provider files have numbers, and their folder the data set's id."""
+    return path.name if path.parent.name == "inputs" else f"{path.parent.name[:8]}/{path.name}"
+
+
 def numeric_columns(path: Path) -> Iterator[tuple[str, list[float], int]]:
     """Yield (name, numbers, missing) of each column whose filled cells are all numbers."""
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = list(csv.reader(file))
+        try:
+            rows = list(csv.reader(file))
+        except csv.Error:  # no table at all
+            rows = []
     if not rows:
         return
     for place, name in enumerate(rows[0]):
@@ -81,20 +95,21 @@ def main() -> None:
     if custom:
         print("parameters:", json.dumps(custom, sort_keys=True))
     lines = []
-    inputs = sorted(path for path in (DATA / "inputs").iterdir() if path.name != "algoCustomData.json")
-    print(f"{len(inputs)} input file(s)", flush=True)
-    for path in inputs:
-        found = list(numeric_columns(path)) if path.suffix.lower() == ".csv" else []
+    paths = inputs()
+    print(f"{len(paths)} input file(s)", flush=True)
+    for path in paths:
+        # Behind a Provider no name tells what a file is.
+        found = list(numeric_columns(path)) if path.suffix.lower() in (".csv", "") else []
         if found:
-            print(f"{path.name}: {len(found)} numeric column(s)", flush=True)
-            lines += [describe(path.name, *column) for column in found]
+            print(f"{title(path)}: {len(found)} numeric column(s)", flush=True)
+            lines += [describe(title(path), *column) for column in found]
         else:
             text = path.read_text(encoding="utf-8", errors="replace")
             counts = [len(line.split()) for line in text.splitlines()] or [0]
             print(
-                f"{path.name}: {len(counts)} lines, {sum(counts)} words, {len(text)} characters", flush=True
+                f"{title(path)}: {len(counts)} lines, {sum(counts)} words, {len(text)} characters", flush=True
             )
-            lines.append(describe(path.name, "words per line", [float(count) for count in counts], 0))
+            lines.append(describe(title(path), "words per line", [float(count) for count in counts], 0))
     outputs = DATA / "outputs"
     with (outputs / "summary.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([HEADER, *lines])

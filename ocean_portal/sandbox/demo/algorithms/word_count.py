@@ -23,6 +23,17 @@ rect { fill: #58a6ff } }
 """
 
 
+def inputs() -> list[Path]:
+    """Return the input files: all in one folder on an Ocean Node, in one per data set behind a Provider."""
+    found = [path for path in (DATA / "inputs").rglob("*") if path.is_file()]
+    return sorted(path for path in found if path.name != "algoCustomData.json")
+
+
+def title(path: Path) -> str:
+    """Return what to call an input: behind a Provider files have numbers, and their folder the data set's id."""
+    return path.name if path.parent.name == "inputs" else f"{path.parent.name[:8]}/{path.name}"
+
+
 def seconds_wanted(custom: dict[str, Any]) -> float:
     """Return the parameter, within what makes sense."""
     try:
@@ -54,11 +65,10 @@ def main() -> None:
     custom = json.loads((DATA / "inputs" / "algoCustomData.json").read_text() or "{}")
     pause_s = seconds_wanted(custom) / STEPS
     lines: list[str] = []
-    for path in sorted((DATA / "inputs").iterdir()):
-        if path.name != "algoCustomData.json":
-            found = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            print(f"reading {path.name}: {len(found)} lines", flush=True)
-            lines += found
+    for path in inputs():
+        found = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        print(f"reading {title(path)}: {len(found)} lines", flush=True)
+        lines += found
     counts: Counter[str] = Counter()
     for step in range(STEPS):
         part = lines[step * len(lines) // STEPS : (step + 1) * len(lines) // STEPS]
