@@ -430,7 +430,9 @@ class Capabilities:
 
 # What each dialect can do, for whoever has a name of one and no client: pages.
 CAPABILITIES: Mapping[str, Capabilities] = {
-    "ocean-node": Capabilities(live_logs=True, exit_codes=True, queue=True, free_jobs=True, tokens=True),
+    "ocean-node": Capabilities(
+        live_logs=True, exit_codes=True, queue=True, free_jobs=True, tokens=True, packed_outputs=True
+    ),
     "provider-v4": Capabilities(
         live_logs=False,
         exit_codes=False,

@@ -13,6 +13,7 @@ from jobs.lifecycle import State
 from jobs.models import Job, JobEvent, Network, Node, Transaction
 from jobs.ocean.compute import CAPABILITIES
 from jobs.ocean.node import OceanNode
+from jobs.ocean.provider import Provider
 from jobs.selectors import failures
 from jobs.selectors.phases import LABELS
 from tests import builders
@@ -334,5 +335,7 @@ class TestUserdata:
 
 
 def test_what_a_dialect_can_do_is_what_its_client_says() -> None:
-    assert CAPABILITIES["ocean-node"] == OceanNode.capabilities
-    assert set(CAPABILITIES) == set(Node.Dialect.values)
+    assert CAPABILITIES == {
+        Node.Dialect.OCEAN_NODE: OceanNode.capabilities,
+        Node.Dialect.PROVIDER: Provider.capabilities,
+    }
