@@ -23,9 +23,9 @@ from jobs.lifecycle import TERMINAL, State
 from jobs.models import ChainNonce, Job, JobEvent, JobInput, Network, Order, Transaction
 from jobs.ocean import orders
 from jobs.ocean.chain import Chain, Receipt
-from jobs.ocean.chain import Transaction as Unsigned
 from jobs.ocean.compute import (
     AlgorithmInput,
+    AssetInput,
     ComputeBackend,
     OrderNeed,
     ProviderFee,
@@ -34,6 +34,7 @@ from jobs.ocean.compute import (
 )
 from jobs.ocean.errors import ChainError
 from jobs.ocean.orders import Call
+from jobs.ocean.signing import Transaction as Unsigned
 from jobs.ocean.units import Address, Wei, from_wei
 from jobs.services import vault
 from jobs.services.budget import Purpose
@@ -103,12 +104,13 @@ def plan(*, job: Job, holder: str, clock: Clock) -> None:
     consumer = offer.consumer_address
     now = clock()
     known = [_known_order(job=job, part=part, consumer=consumer) for part in parts]
-    runs_s = timedelta(seconds=job.max_duration_s) + FEE_MARGIN
-    valid_until = int((now + max(FEE_VALID_FOR, runs_s)).timestamp())
+    valid_until = _fee_until(known=known, at_least=now + timedelta(seconds=job.max_duration_s) + FEE_MARGIN, now=now)
     with open_node(node=job.node, purpose=Purpose.ACT, clock=clock) as backend:
         _refuse_unreachable_files(job=job, backend=backend)
         needs = backend.initialize(
-            request=_offering(start_request(job), known), consumer=consumer, valid_until=valid_until
+            request=_offering(start_request(job), known),
+            consumer=consumer,
+            valid_until=int(valid_until.timestamp()),
         )
     used, wanted = _sorted_out(parts=parts, needs=needs, known=known, job=job)
     calls: list[tuple[int, str, str, Call]] = []
@@ -260,6 +262,15 @@ def _known_order(*, job: Job, part: _Part, consumer: str) -> Order | None:
     return found.select_related("transaction", "renews__transaction").order_by("-pk").first()
 
 
+def _fee_until(*, known: Sequence[Order | None], at_least: datetime, now: datetime) -> datetime:
+    """Return until when the fees have to count: no later than for the known orders that are good long enough.
+
+    A service is asked for one time for all; a later one would have every order renewed.
+    """
+    good = [order.fee_valid_until for order in known if order and order.fee_valid_until >= at_least]
+    return min(good, default=max(at_least, now + FEE_VALID_FOR))
+
+
 def _files_the_job(*, job: Job, part: _Part) -> bool:
     """Say whether the order of this part is the agreement of the job. Source: StartRequest.agreement_id."""
     if job.algorithm is not None:
@@ -271,7 +282,8 @@ def _offering(request: StartRequest, known: Sequence[Order | None]) -> StartRequ
     """Put the known orders into the request, in the order of the parts."""
     hashes = [order.transaction.tx_hash if order else "" for order in known]
     datasets = tuple(
-        replace(dataset, order=tx_hash) for dataset, tx_hash in zip(request.datasets, hashes, strict=False)
+        replace(dataset, order=tx_hash) if isinstance(dataset, AssetInput) else dataset
+        for dataset, tx_hash in zip(request.datasets, hashes, strict=False)
     )
     algorithm = request.algorithm
     if isinstance(algorithm, AlgorithmInput):
@@ -280,11 +292,11 @@ def _offering(request: StartRequest, known: Sequence[Order | None]) -> StartRequ
 
 
 def _refuse_unreachable_files(*, job: Job, backend: ComputeBackend) -> None:
-    for dataset in start_request(job).datasets:
-        found = backend.file_info(file=dataset)  # type: ignore[arg-type]  # a job's datasets are published
+    for row in job.inputs.select_related("dataset").order_by("position"):
+        found = backend.file_info(file=AssetInput(did=row.dataset.did, service_id=row.service_id))
         if not len(found) or not all(file.valid for file in found):
             raise CannotOrder(
-                f"The service cannot reach the file of {dataset.did}, so nothing was ordered. "  # type: ignore[union-attr]
+                f"The service cannot reach the file of “{row.dataset.name}”, so nothing was ordered. "
                 "Ask its publisher whether it is still there.",
                 code="file",
             )

@@ -293,7 +293,7 @@ def _pay(*, job: Job, holder: str, clock: Clock) -> None:
 
 def _pause(job: Job, error: OceanError) -> timedelta:
     wait = timedelta(seconds=error.retry_after_s) if error.retry_after_s else RETRY_STEP
-    return wait * 2 ** min(job.trouble_count, 4)
+    return wait * (1 << min(job.trouble_count, 4))
 
 
 def _end_unstarted(*, job: Job, holder: str, reason: str, message: str, now: datetime) -> None:
