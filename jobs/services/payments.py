@@ -104,7 +104,9 @@ def plan(*, job: Job, holder: str, clock: Clock) -> None:
     consumer = offer.consumer_address
     now = clock()
     known = [_known_order(job=job, part=part, consumer=consumer) for part in parts]
-    valid_until = _fee_until(known=known, at_least=now + timedelta(seconds=job.max_duration_s) + FEE_MARGIN, now=now)
+    valid_until = _fee_until(
+        known=known, at_least=now + timedelta(seconds=job.max_duration_s) + FEE_MARGIN, now=now
+    )
     with open_node(node=job.node, purpose=Purpose.ACT, clock=clock) as backend:
         _refuse_unreachable_files(job=job, backend=backend)
         needs = backend.initialize(
