@@ -34,6 +34,7 @@ urlpatterns = [
     ),
     path("<slug:team>/catalogue/", catalogue.index, name="catalogue"),
     path("<slug:team>/catalogue/add/", catalogue.add, name="catalogue-add"),
+    path("<slug:team>/catalogue/find/", catalogue.find, name="catalogue-find"),
     path("<slug:team>/catalogue/<int:asset_id>/", catalogue.detail, name="catalogue-detail"),
     path("<slug:team>/catalogue/<int:asset_id>/refresh/", catalogue.refresh, name="catalogue-refresh"),
     path("<slug:team>/environments/", environments.index, name="environments"),

@@ -24,9 +24,11 @@ from jobs.models import (
     Membership,
     Network,
     Node,
+    Order,
     Pulse,
     Result,
     Team,
+    Transaction,
     User,
     Wallet,
 )
@@ -85,6 +87,27 @@ RAW_ENVIRONMENT: dict[str, Any] = {
     "runningfreeJobs": 0,
 }
 
+# As a Provider lists it, below its chain. Source: provider-v4 recording 20, exchange 3.
+RAW_PROVIDER_ENVIRONMENT: dict[str, Any] = {
+    "chainId": 8996,
+    "consumerAddress": "0x529043886F21D9bc1AE0feDb751e34265a246e47",
+    "cpuNumber": 1,
+    "cpuType": "",
+    "currentJobs": 0,
+    "desc": "",
+    "diskGB": 1,
+    "feeToken": "0x2473f4F7bf40ed9310838edFCA6262C17A59DF64",
+    "gpuNumber": 0,
+    "gpuType": "",
+    "id": "ocean-compute",
+    "lastSeen": "1795331336.879695",
+    "maxJobDuration": "60",
+    "maxJobs": 10,
+    "priceMin": 0,
+    "ramGB": 1,
+    "storageExpiry": 0,
+}
+
 _numbers = count(1)
 
 
@@ -125,14 +148,47 @@ def make_node(**values: Any) -> Node:
     return Node.objects.create(**(defaults | values))
 
 
+def make_provider_node(**values: Any) -> Node:
+    """Make a Provider v4 with its Aquarius that answered a moment ago."""
+    defaults: dict[str, Any] = {
+        "name": "Quay provider",
+        "base_url": "http://127.0.0.1:8030",
+        "metadata_url": "http://127.0.0.1:5000",
+        "dialect": Node.Dialect.PROVIDER,
+        "provider_address": "0xe08A1dAe983BC701D05E492DB80e0144f8f4b909",
+        "said": {"software": "Provider", "version": "2.1.6", "chain_ids": [8996]},
+    }
+    return make_node(**(defaults | values))
+
+
 def make_environment(*, node: Node, **values: Any) -> Environment:
-    """Make an environment with a free tier of two places."""
+    """Make an environment with a free tier: two places at an Ocean Node, ten at a Provider."""
+    if node.dialect == Node.Dialect.PROVIDER:
+        return _provider_environment(node=node, **values)
     raw = {**RAW_ENVIRONMENT, "id": values.get("env_id", RAW_ENVIRONMENT["id"])}
     defaults: dict[str, Any] = {
         "env_id": raw["id"],
         "description": "Paid and free environment",
         "has_free_tier": True,
         "free_room": 2,
+        "raw": raw,
+        "seen_at": NOW,
+    }
+    return Environment.objects.create(node=node, **(defaults | values))
+
+
+def _provider_environment(*, node: Node, **values: Any) -> Environment:
+    chain_id = values.get("chain_id", 8996)
+    raw = {
+        **RAW_PROVIDER_ENVIRONMENT,
+        "chainId": chain_id,
+        "id": values.get("env_id", RAW_PROVIDER_ENVIRONMENT["id"]),
+    }
+    defaults: dict[str, Any] = {
+        "env_id": raw["id"],
+        "chain_id": chain_id,
+        "has_free_tier": True,
+        "free_room": 10,
         "raw": raw,
         "seen_at": NOW,
     }
@@ -188,6 +244,7 @@ def make_job(
 ) -> Job:
     """Make a job in the given state, with whatever it needs that is not given, and its first event.
 
+    own_algorithm: with it the job runs code of one's own, and no published algorithm.
     Times fit the state: requested 4 minutes before NOW, accepted from RUNNING on, ended when it is terminal.
     """
     node = values.pop("node", None) or Node.objects.order_by("pk").first() or make_node()
@@ -196,6 +253,8 @@ def make_job(
         or Asset.objects.filter(team=team, kind=Asset.Kind.ALGORITHM).order_by("pk").first()
         or make_asset(team=team, node=node, kind=Asset.Kind.ALGORITHM)
     )
+    if values.get("own_algorithm"):
+        algorithm = None
     datasets = datasets or [
         Asset.objects.filter(team=team, kind=Asset.Kind.DATASET).order_by("pk").first()
         or make_asset(team=team, node=node)
@@ -207,15 +266,15 @@ def make_job(
         or state == State.COLLECTING
     )
     defaults: dict[str, Any] = {
-        "name": f"{algorithm.name}, {datasets[0].name}",
+        "name": f"{algorithm.name if algorithm else 'Own code'}, {datasets[0].name}",
         "launch_key": uuid.UUID(int=next(_numbers)),
         "launched_by": launched_by,
         "wallet": values.get("wallet") or Wallet.objects.filter(team=team).first() or make_wallet(team=team),
         "node": node,
         "environment": values.get("environment") or node.environments.first() or make_environment(node=node),
         "algorithm": algorithm,
-        "algorithm_service_id": algorithm.services[0]["id"],
-        "container": algorithm.container,
+        "algorithm_service_id": algorithm.services[0]["id"] if algorithm else "",
+        "container": algorithm.container if algorithm else CONTAINER,
         "max_duration_s": 120,
         "queue_wait_s": 120,
         "state": state,
@@ -244,6 +303,52 @@ def make_log(*, job: Job, text: str, stream: int = 1, at: datetime = NOW) -> Log
     last = LogChunk.objects.filter(job=job).order_by("-offset").first()
     offset = last.offset + len(last.data) if last else 0
     return LogChunk.objects.create(job=job, offset=offset, stream=stream, data=text.encode(), arrived_at=at)
+
+
+def make_transaction(*, job: Job, status: str = Transaction.Status.CONFIRMED, **values: Any) -> Transaction:
+    """Make a transaction of a job, the next in its order: one that gets the dataset's token from its dispenser."""
+    place = job.transactions.count()
+    hashed = status not in (Transaction.Status.PLANNED, Transaction.Status.PREPARED)
+    confirmed = status == Transaction.Status.CONFIRMED
+    defaults: dict[str, Any] = {
+        "sequence": place,
+        "step": place,
+        "wallet": job.wallet,
+        "network": job.node.network,
+        "purpose": Transaction.Purpose.DISPENSE,
+        "told": "Get a datatoken of Buoys 2025 from its dispenser",
+        "to": "0x" + "22" * 20,
+        "data": b"call",
+        "status": status,
+        "nonce": None if status == Transaction.Status.PLANNED else job.wallet.transactions.count(),
+        "gas": 300_000,
+        "signed": None if status == Transaction.Status.PLANNED else b"the signed bytes",
+        "tx_hash": f"0x{next(_numbers):064x}" if hashed else "",
+        "block_number": 62 if confirmed else None,
+        "gas_used": 187_114 if confirmed else None,
+        "sent_at": job.requested_at if hashed else None,
+        "confirmed_at": job.requested_at + timedelta(seconds=3) if confirmed else None,
+    }
+    return Transaction.objects.create(job=job, **(defaults | values))
+
+
+def make_order(*, job: Job, dataset: Asset | None = None, **values: Any) -> Order:
+    """Make an order that a confirmed transaction of the job paid for: of a dataset, else of its first input."""
+    asset = dataset or job.inputs.order_by("position")[0].dataset
+    transaction = values.pop("transaction", None) or make_transaction(
+        job=job, purpose=Transaction.Purpose.ORDER, told=f"Order {asset.name}"
+    )
+    defaults: dict[str, Any] = {
+        "wallet": job.wallet,
+        "transaction": transaction,
+        "did": asset.did,
+        "service_id": asset.services[0]["id"],
+        "datatoken": "0x" + "11" * 20,
+        "consumer": RAW_PROVIDER_ENVIRONMENT["consumerAddress"],
+        "fee_token": RAW_PROVIDER_ENVIRONMENT["feeToken"],
+        "fee_valid_until": NOW + timedelta(days=1),
+    }
+    return Order.objects.create(**(defaults | values))
 
 
 def make_result(

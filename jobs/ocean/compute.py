@@ -428,6 +428,25 @@ class Capabilities:
     packed_outputs: bool = False
 
 
+# What each dialect can do, for whoever has a name of one and no client: pages.
+CAPABILITIES: Mapping[str, Capabilities] = {
+    "ocean-node": Capabilities(
+        live_logs=True, exit_codes=True, queue=True, free_jobs=True, tokens=True, packed_outputs=True
+    ),
+    "provider-v4": Capabilities(
+        live_logs=False,
+        exit_codes=False,
+        queue=False,
+        free_jobs=True,
+        tokens=True,
+        orders=True,
+        tags=False,
+        token_nonces=True,
+        trust_enforced=True,
+    ),
+}
+
+
 class ComputeBackend(Protocol):
     """A compute service, whatever its dialect: what the portal needs of it. Every method may raise OceanError."""
 

@@ -13,10 +13,14 @@ from django.db.models import Q
 
 from jobs.access import Action, Actor
 from jobs.errors import Missing
-from jobs.models import Asset, Node
+from jobs.models import Asset, Node, Wallet
 from jobs.models.networks import normal_endpoint
+from jobs.ocean.ddo import caution, consumable, parse_ddo
+from jobs.ocean.errors import BadAnswer
+from jobs.ocean.units import Address
 
 PAGE_SIZE = 50
+_NOBODY = Address("0x" + "0" * 40)  # for what is the same for every address
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,10 @@ class AssetList:
 
 @dataclass(frozen=True)
 class ServiceRow:
-    """A service of an asset. node: the portal's name for its endpoint, "" if it has none."""
+    """A service of an asset. node: the portal's name for its endpoint, "" if it has none.
+
+    allows_code: of one's own. parameters: what it asks for.
+    """
 
     id: str
     name: str
@@ -73,6 +80,8 @@ class ServiceRow:
     node: str
     trusts_all: bool
     trusted: tuple[str, ...]
+    allows_code: bool
+    parameters: tuple[Parameter, ...]
 
 
 @dataclass(frozen=True)
@@ -89,8 +98,19 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class Barred:
+    """A wallet of the team that may not use an asset, and why."""
+
+    wallet: str
+    sentence: str
+
+
+@dataclass(frozen=True)
 class AssetDetail:
-    """Everything a page says of an asset. raw: its DDO as indented JSON text."""
+    """Everything a page says of an asset. raw: its DDO as indented JSON text.
+
+    disabled: why nobody may use it, "" if that is not so; caution: what to know before. barred: wallets that may not.
+    """
 
     id: int
     kind: str
@@ -109,6 +129,9 @@ class AssetDetail:
     checksum: str
     parameters: tuple[Parameter, ...]
     raw: str
+    disabled: str
+    caution: str
+    barred: tuple[Barred, ...]
     fetched_at: datetime
     added_by: str
     may_edit: bool
@@ -176,6 +199,8 @@ def asset(*, actor: Actor, asset_id: int) -> AssetDetail:
     nodes = Node.objects.by_endpoint()
     container = row.container or {}
     network = row.node.network
+    usable = Wallet.objects.filter(team_id=actor.team_id, disabled_at=None).order_by("label", "pk")
+    disabled, caution_said, barred = _rights(row, wallets=list(usable.values_list("label", "address")))
     return AssetDetail(
         id=row.pk,
         kind=row.kind,
@@ -194,11 +219,29 @@ def asset(*, actor: Actor, asset_id: int) -> AssetDetail:
         checksum=container.get("checksum") or "",
         parameters=parameters(row.consumer_parameters),
         raw=json.dumps(row.raw, indent=2, ensure_ascii=False),
+        disabled=disabled,
+        caution=caution_said,
+        barred=barred,
         fetched_at=row.fetched_at,
         added_by=str(row.added_by) if row.added_by else "",
         may_edit=actor.may(Action.EDIT_CATALOGUE),
         may_launch=actor.may(Action.LAUNCH),
     )
+
+
+def _rights(row: Asset, *, wallets: list[tuple[str, str]]) -> tuple[str, str, tuple[Barred, ...]]:
+    """Return why nobody may use an asset, what to know before, and which wallets may not use it."""
+    try:
+        ddo = parse_ddo(row.raw, did=row.did)
+    except BadAnswer:  # kept by an older release, which read it differently; the service checks for itself
+        return "", "", ()
+    told = caution(ddo)
+    refused = [(label, consumable(ddo, address=Address(address))) for label, address in wallets]
+    disabled = consumable(ddo, address=_NOBODY)
+    if disabled is not None and disabled.code == "asset_disabled":
+        return disabled.sentence, "", ()
+    barred = tuple(Barred(wallet=label, sentence=why.sentence) for label, why in refused if why)
+    return "", told.sentence if told else "", barred
 
 
 def parameters(stored: list[dict[str, Any]]) -> tuple[Parameter, ...]:
@@ -229,6 +272,8 @@ def _service(service: Mapping[str, Any], nodes: Mapping[str, Node]) -> ServiceRo
         node=node.name if node else "",
         trusts_all="*" in listed,
         trusted=tuple(did for did in listed if did and did != "*"),
+        allows_code=bool((service.get("compute") or {}).get("allow_raw")),
+        parameters=parameters(service.get("consumer_parameters") or []),
     )
 
 

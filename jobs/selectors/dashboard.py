@@ -10,6 +10,7 @@ from django.db.models import Count, Max, Q, QuerySet, Sum
 
 from jobs.lifecycle import ACTIVE, TERMINAL, State
 from jobs.models import Asset, Job, Node, Result, Wallet
+from jobs.selectors.failures import UNTOLD
 from jobs.selectors.jobs import JobRow, job_rows
 
 SHOWN = 6
@@ -47,6 +48,7 @@ class NodeLine:
 class Dashboard:
     """What the dashboard shows.
 
+    untold_count: jobs that ended at a service that does not tell how.
     has_datasets, has_algorithms, has_wallet: the first steps, True for a team that has launched a job.
     """
 
@@ -58,6 +60,7 @@ class Dashboard:
     underway_count: int
     attention_count: int
     succeeded_count: int
+    untold_count: int
     failed_count: int
     has_jobs: bool
     has_datasets: bool
@@ -75,7 +78,8 @@ def overview(*, team_id: int, now: datetime) -> Dashboard:
         all=Count("pk"),
         underway=Count("pk", filter=Q(state__in=ACTIVE)),
         attention=Count("pk", filter=Q(state=State.NEEDS_ATTENTION)),
-        succeeded=Count("pk", filter=Q(state=State.SUCCEEDED)),
+        succeeded=Count("pk", filter=Q(state=State.SUCCEEDED) & ~Q(reason=UNTOLD)),
+        untold=Count("pk", filter=Q(state=State.SUCCEEDED, reason=UNTOLD)),
         failed=Count("pk", filter=Q(state=State.FAILED)),
     )
     has_jobs = totals["all"] > 0
@@ -94,6 +98,7 @@ def overview(*, team_id: int, now: datetime) -> Dashboard:
         underway_count=totals["underway"],
         attention_count=totals["attention"],
         succeeded_count=totals["succeeded"],
+        untold_count=totals["untold"],
         failed_count=totals["failed"],
         has_jobs=has_jobs,
         has_datasets=Asset.Kind.DATASET in kinds,

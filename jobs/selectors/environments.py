@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import Prefetch
@@ -12,6 +13,27 @@ from jobs.models import Environment, Node
 from jobs.ocean.environments import Environment as Offer
 from jobs.ocean.environments import Resource, stored_environment
 from jobs.ocean.errors import BadAnswer
+from jobs.ocean.units import clean_text
+
+MORE_MAX = 40
+# What has a place of its own on the page. Source: recording 01, exchange 5; provider-v4 recording 20.
+_SHOWN = frozenset(
+    {
+        *("id", "chainId", "consumerAddress", "description", "desc", "feeToken", "priceMin", "lastSeen"),
+        *("cpuNumber", "gpuNumber", "ramGB", "diskGB", "currentJobs", "maxJobs", "maxJobDuration"),
+        *("storageExpiry", "runningJobs", "queuedJobs", "runningfreeJobs", "queuedFreeJobs", "enableNetwork"),
+    }
+)
+_YES_OR_NO = {True: "yes", False: "no"}
+_LABELS = {
+    "cpuType": "CPU type",
+    "gpuType": "GPU type",
+    "namespace": "Namespace",
+    "status": "Status",
+    "minJobDuration": "Shortest job, in s",
+    "queMaxWaitTime": "Longest wait, in s",
+    "runMaxWaitTime": "Longest wait for running jobs, in s",
+}
 
 
 @dataclass(frozen=True)
@@ -35,8 +57,20 @@ class FeeRow:
 
 
 @dataclass(frozen=True)
+class Said:
+    """Something that a service says of an environment and that has no place of its own on the page."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True)
 class EnvironmentCard:
-    """One environment. Not readable: what the node said of it could not be understood."""
+    """One environment. Not readable: what the node said of it could not be understood.
+
+    price_min: per minute, in fee_token; "" where prices go by resource and stand in fees. last_seen: when the service
+    itself last saw it. chain_id: 0 where it is bound to none. more: all else that was said of it.
+    """
 
     id: int
     env_id: str
@@ -45,6 +79,7 @@ class EnvironmentCard:
     gone_at: datetime | None
     has_free_tier: bool
     free_room: int
+    chain_id: int = 0
     free_max_jobs: int = 0
     free_running: int = 0
     free_queued: int = 0
@@ -59,12 +94,17 @@ class EnvironmentCard:
     platform: str = ""
     resources: tuple[ResourceRow, ...] = ()
     fees: tuple[FeeRow, ...] = ()
+    price_min: str = ""
+    fee_token: str = ""
+    consumer_address: str = ""
+    last_seen: datetime | None = None
+    more: tuple[Said, ...] = ()
     readable: bool = True
 
 
 @dataclass(frozen=True)
 class NodeCard:
-    """A node with its environments, those it still lists first."""
+    """A node with its environments, those it still lists first. aquarius: where its assets are described, or ""."""
 
     id: int
     name: str
@@ -73,15 +113,43 @@ class NodeCard:
     network: str
     is_sandbox: bool
     software: str
+    aquarius: str
+    chains: tuple[str, ...]
+    provider_address: str
     answered_at: datetime | None
     asked_at: datetime | None
     trouble: str
     environments: tuple[EnvironmentCard, ...]
 
 
-def nodes() -> tuple[NodeCard, ...]:
-    """List the portal's nodes; nodes belong to the operators and are the same for every team."""
-    listed = Prefetch("environments", Environment.objects.order_by("-has_free_tier", "description", "pk"))
+@dataclass(frozen=True)
+class NodeList:
+    """All nodes. environments, free: how many environments are offered now, and how many of them have a free tier."""
+
+    nodes: tuple[NodeCard, ...]
+    environments: int
+    free: int
+
+
+def nodes(*, free_only: bool = False) -> NodeList:
+    """List the portal's nodes; nodes belong to the operators and are the same for every team.
+
+    free_only: leave out what is not offered now, or not for free.
+    """
+    cards = _cards()
+    offered = [e for node in cards for e in node.environments if e.gone_at is None]
+    if free_only:
+        cards = tuple(replace(n, environments=tuple(e for e in n.environments if _is_free(e))) for n in cards)
+    return NodeList(nodes=cards, environments=len(offered), free=sum(map(_is_free, offered)))
+
+
+def _is_free(environment: EnvironmentCard) -> bool:
+    return environment.has_free_tier and environment.gone_at is None
+
+
+def _cards() -> tuple[NodeCard, ...]:
+    rows = Environment.objects.order_by("chain_id", "-has_free_tier", "description", "pk")
+    listed = Prefetch("environments", rows)
     return tuple(
         NodeCard(
             id=node.pk,
@@ -91,6 +159,9 @@ def nodes() -> tuple[NodeCard, ...]:
             network=node.network.name,
             is_sandbox=node.network.is_sandbox,
             software=f"{node.said.get('software', '')} {node.said.get('version', '')}".strip(),
+            aquarius=node.metadata_url,
+            chains=tuple(clean_text(str(chain), limit=20) for chain in node.said.get("chain_ids") or ()),
+            provider_address=node.provider_address,
             answered_at=node.answered_at,
             asked_at=node.asked_at,
             trouble=node.trouble,
@@ -112,6 +183,7 @@ def card(row: Environment) -> EnvironmentCard:
         "gone_at": row.gone_at,
         "has_free_tier": row.has_free_tier,
         "free_room": row.free_room,
+        "chain_id": row.chain_id,
     }
     try:
         offer = stored_environment(row.raw, dialect=row.node.dialect)
@@ -135,7 +207,33 @@ def card(row: Environment) -> EnvironmentCard:
         platform=" ".join(str(platform[key]) for key in ("os", "architecture") if platform.get(key)),
         resources=_resources(offer),
         fees=_fees(offer.fees),
+        price_min="" if offer.price_min is None else f"{offer.price_min.normalize():f}",
+        fee_token=offer.fee_token or "",
+        consumer_address=offer.consumer_address,
+        last_seen=_moment(offer.raw.get("lastSeen")),
+        more=_more(offer.raw),
     )
+
+
+def _moment(value: object) -> datetime | None:
+    """Read seconds since the epoch, which a Provider writes as text (provider-v4 recording 20)."""
+    try:
+        return datetime.fromtimestamp(float(str(value)), tz=UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _more(raw: Mapping[str, Any]) -> tuple[Said, ...]:
+    """Return what else was said in one word or number, by whatever name: operators add what they like."""
+    found = [
+        Said(
+            label=_LABELS.get(key) or clean_text(str(key), limit=60),
+            value=_YES_OR_NO[value] if isinstance(value, bool) else clean_text(str(value), limit=300),
+        )
+        for key, value in raw.items()
+        if key not in _SHOWN and isinstance(value, str | int | float) and value != ""
+    ]
+    return tuple(found[:MORE_MAX])
 
 
 def _resources(offer: Offer) -> tuple[ResourceRow, ...]:

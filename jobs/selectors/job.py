@@ -12,38 +12,25 @@ from typing import Any
 
 from jobs.access import Action, Actor
 from jobs.errors import Missing
-from jobs.lifecycle import State
+from jobs.lifecycle import TERMINAL, State
 from jobs.models import Job, JobEvent, JobInput, Result
+from jobs.ocean.compute import Capabilities
 from jobs.selectors import logs
-from jobs.selectors.jobs import StateWord, course_of, state_word
-from jobs.selectors.logs import LogLine, LogPart
-from jobs.selectors.phases import SENTENCES, Seen, Step, current_step, steps, typical
+from jobs.selectors.failures import UNTOLD, Failure, next_step
+from jobs.selectors.jobs import StateWord, course_of, state_word, underway_sentence, word_of
+from jobs.selectors.logs import LogPart
+from jobs.selectors.orders import OrdersPart, orders
+from jobs.selectors.phases import Seen, Step, current_step, steps, typical
 
 LAST_LINES = 12
 SHOWCASED = 2
 TYPICAL_OF_JOBS = 20
 ALGORITHM_LOG = "algorithmLog"
-# What to do next, by the reason that a job ended for; beside the buttons to run it again.
-NEXT = {
-    "queue_expired": "Run it again when the environment is less busy, or let it wait longer in the queue.",
-    "busy": "Run it again with a queue wait, so that the node keeps it until there is room.",
-    "image_pull": "Ask the algorithm's publisher whether the image is still there under this name.",
-    "image_build": "Ask the algorithm's publisher; the image log below says what went wrong.",
-    "data_provisioning": "Ask the dataset's publisher whether the file is there; see the configuration log.",
-    "algorithm_provisioning": "Ask the algorithm's publisher; the configuration log says why.",
-    "exit_code": "The last lines of the log usually say why. Then correct the parameters or the data.",
-    "oom": "Use a smaller dataset, or an environment that gives a job more memory.",
-    "time_limit": "Run it again with a longer duration, if the environment allows one.",
-    "disk_quota": "Let the algorithm write less, or use an environment that gives a job more disk.",
-    "never_ended": "Tell the node's operator: the job may still run there.",
-    "given_up": "",
-}
 _SHOWN_SUFFIXES = (
     {".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg"},
     {".csv", ".tsv"},
     {".txt", ".md", ".json", ".log", ".html", ".xml", ".yaml", ".yml"},
 )
-_NEXT_OTHERWISE = "Run it again; if it fails the same way, the node's operator may know more."
 
 
 @dataclass(frozen=True)
@@ -60,12 +47,13 @@ class Mark:
 
 @dataclass(frozen=True)
 class InputRow:
-    """A dataset that went in."""
+    """A dataset that went in. userdata: what its publisher asked for, as JSON text."""
 
     asset_id: int
     name: str
     did: str
     service_id: str
+    userdata: str
 
 
 @dataclass(frozen=True)
@@ -93,18 +81,22 @@ class ResultRow:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """What happened, what the algorithm said last, and what to do."""
+class OwnCode:
+    """Code of one's own that a job runs: the code itself or its address, and its container, by name."""
 
-    sentence: str
-    reason: str
-    lines: tuple[LogLine, ...]
-    next: str
+    language: str
+    code: str
+    url: str
+    container: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class JobPage:
-    """A job as its page shows it."""
+    """A job as its page shows it.
+
+    can: what its service's dialect can do. untold: it ended, and the service does not tell how.
+    orders: None where the dialect has none. algorithm_id: None for code of one's own, which is own_code then.
+    """
 
     id: uuid.UUID
     name: str
@@ -121,6 +113,9 @@ class JobPage:
     trouble: str
     queued_since: datetime | None
     queue_wait: timedelta
+    can: Capabilities
+    untold: bool
+    orders: OrdersPart | None
     failure: Failure | None
     log: LogPart
     log_mode: str
@@ -131,7 +126,8 @@ class JobPage:
     events: tuple[EventRow, ...]
     parameters: str
     container: str
-    algorithm_id: int
+    own_code: OwnCode | None
+    algorithm_id: int | None
     algorithm: str
     algorithm_did: str
     environment: str
@@ -165,17 +161,21 @@ def mark(*, team_id: int, job_id: uuid.UUID) -> Mark:
 
 
 def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
-    """Return a job with everything its page shows; six queries, two more while it is under way.
+    """Return a job with everything its page shows; six queries, two more while it is under way, one for its orders.
 
     Raises:
         Missing: no such job in this team.
     """
     related = ("wallet", "node", "environment", "algorithm", "launched_by", "rerun_of")
-    job = Job.objects.filter(team_id=actor.team_id, pk=job_id).select_related(*related).first()
+    ordered = [f"algorithm_order__transaction__{name}" for name in ("network", "job")]
+    job = Job.objects.filter(team_id=actor.team_id, pk=job_id).select_related(*related, *ordered).first()
     if job is None:
         raise Missing("There is no such job in this team.")
     state = State(job.state)
-    word = state_word(state=state, node_status=job.node_status)
+    can = job.node.can
+    word = word_of(job)
+    untold = state == State.SUCCEEDED and job.reason == UNTOLD
+    inputs = _inputs(job)
     events = list(job.events.select_related("actor").order_by("pk"))
     results = list(job.results.order_by("index", "path", "pk"))
     rows = tuple(sorted((_result(result) for result in results), key=lambda row: (row.is_log, row.packed)))
@@ -202,20 +202,24 @@ def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
         if word.word == "Queued"
         else None,
         queue_wait=timedelta(seconds=job.queue_wait_s),
-        failure=_failure(job, log=log) if state in (State.FAILED, State.NEEDS_ATTENTION) else None,
+        can=can,
+        untold=untold,
+        orders=orders(job, inputs=inputs) if can.orders else None,
+        failure=_failure(job, log=log) if untold or state in (State.FAILED, State.NEEDS_ATTENTION) else None,
         log=log,
         log_mode=log_mode,
         log_result_id=log_result,
         results=rows,
         showcase=_showcase(rows),
-        inputs=tuple(_inputs(job)),
+        inputs=tuple(_input(row) for row in inputs),
         events=tuple(_event(event) for event in reversed(events)),
-        parameters=json.dumps(job.parameters, indent=2, ensure_ascii=False) if job.parameters else "",
+        parameters=_json(job.parameters),
         container=_container(job.container or {}),
         algorithm_id=job.algorithm_id,
-        algorithm=job.algorithm.name,
-        algorithm_did=job.algorithm.did,
-        environment=job.environment.description or "Environment",
+        own_code=_own_code(job),
+        algorithm=job.algorithm_name,
+        algorithm_did=job.algorithm.did if job.algorithm else "",
+        environment=job.environment.description or job.environment.env_id[:40],
         environment_id=job.environment.env_id,
         node=job.node.name,
         wallet=job.wallet.label,
@@ -242,20 +246,28 @@ def _mark(job: Job) -> Mark:
 
 def _times(events: Iterable[JobEvent]) -> dict[str, Any]:
     seen = []
-    collecting_at = None
+    reached: dict[str, datetime] = {}
     for event in events:
         if event.kind == JobEvent.Kind.NODE_STATUS and event.data.get("phase"):
             seen.append(Seen(at=event.at, phase=event.data["phase"]))
-        if event.kind == JobEvent.Kind.STATE and event.after == State.COLLECTING:
-            collecting_at = event.at
-    return {"seen": tuple(seen), "collecting_at": collecting_at}
+        if event.kind == JobEvent.Kind.STATE:
+            reached[event.after] = event.at
+    return {
+        "seen": tuple(seen),
+        "paid_at": reached.get(State.PAID),
+        "collecting_at": reached.get(State.COLLECTING),
+    }
 
 
 def _usual(job: Job) -> dict[str, timedelta]:
     """Return how long steps took the team's last jobs with the same algorithm; two queries."""
+    if job.algorithm_id is None:  # two pieces of code have nothing in common
+        return {}
     same = Job.objects.filter(team_id=job.team_id, algorithm_id=job.algorithm_id, state=State.SUCCEEDED)
     past = list(
-        same.defer("report", "container", "parameters").order_by("-requested_at", "pk")[:TYPICAL_OF_JOBS]
+        same.select_related("node")
+        .defer("report", "container", "parameters")
+        .order_by("-requested_at", "pk")[:TYPICAL_OF_JOBS]
     )
     if not past:
         return {}
@@ -269,7 +281,7 @@ def _usual(job: Job) -> dict[str, timedelta]:
 def _sentence(job: Job, *, word: StateWord, step: str) -> str:
     if not word.active:
         return job.message
-    return f"{SENTENCES[step]}."
+    return f"{underway_sentence(job, step=step)}."
 
 
 def _took(job: Job, *, now: datetime) -> timedelta | None:
@@ -279,13 +291,18 @@ def _took(job: Job, *, now: datetime) -> timedelta | None:
 
 
 def _log(job: Job, *, results: list[Result], now: datetime) -> tuple[LogPart, str, int | None]:
-    """Return the log, how it is shown (waiting, live, archived or none), and the result that it is."""
+    """Return the log, how it is shown, and the result that it is.
+
+    How: waiting (for the algorithm to run), later (when the job has ended), live, archived or none.
+    """
     kept = next((r for r in results if r.kind == ALGORITHM_LOG and r.status == Result.Status.ARCHIVED), None)
     if kept is not None:
         return _read(kept), "archived", kept.pk
+    terminal = State(job.state) in TERMINAL
+    if not job.node.can.live_logs:
+        return LogPart(lines=(), offset=0, ended=True), "none" if terminal else "later", None
     part = logs.live(job_id=job.pk, now=now)
-    word = state_word(state=State(job.state), node_status=None)
-    if word.terminal:
+    if terminal:
         return part, "archived" if part.lines else "none", None
     began = job.algorithm_started_at is not None or (job.node_status or 0) >= 40
     return part, "live" if began or part.lines else "waiting", None
@@ -306,7 +323,7 @@ def _failure(job: Job, *, log: LogPart) -> Failure:
         sentence=job.message or "The job did not succeed.",
         reason=job.reason,
         lines=tuple(shown[-LAST_LINES:]),
-        next=NEXT.get(job.reason, _NEXT_OTHERWISE) if job.state == State.FAILED else "",
+        next=next_step(job.reason) if job.state == State.FAILED else "",
     )
 
 
@@ -315,6 +332,7 @@ def _result(result: Result) -> ResultRow:
         ALGORITHM_LOG: "Algorithm log",
         "imageLog": "Image log",
         "configurationLog": "Configuration log",
+        "configrationLog": "Configuration log",  # spelt so by Providers: provider-v4 recording 43
         "publishLog": "Publishing log",
     }
     packed = not result.path and PurePosixPath(result.name).suffix == ".tar"
@@ -341,21 +359,50 @@ def _showcase(rows: tuple[ResultRow, ...]) -> tuple[ResultRow, ...]:
     return tuple(row for row in found if row is not None)[:SHOWCASED]
 
 
-def _inputs(job: Job) -> Iterable[InputRow]:
-    for row in JobInput.objects.filter(job=job).select_related("dataset").order_by("position"):
-        yield InputRow(
-            asset_id=row.dataset_id, name=row.dataset.name, did=row.dataset.did, service_id=row.service_id
-        )
+def _inputs(job: Job) -> list[JobInput]:
+    ordered = [f"order__transaction__{name}" for name in ("network", "job")]
+    rows = JobInput.objects.filter(job=job).select_related("dataset", *ordered)
+    return list(rows.order_by("position"))
+
+
+def _input(row: JobInput) -> InputRow:
+    return InputRow(
+        asset_id=row.dataset_id,
+        name=row.dataset.name,
+        did=row.dataset.did,
+        service_id=row.service_id,
+        userdata=_json(row.userdata),
+    )
+
+
+def _own_code(job: Job) -> OwnCode | None:
+    if job.own_algorithm is None:
+        return None
+    said = {name: str(job.own_algorithm.get(name) or "") for name in ("language", "code", "url")}
+    parts = (
+        ("Image", "image"),
+        ("Tag", "tag"),
+        ("Entry point", "entrypoint"),
+        ("Checksum", "checksum"),
+    )
+    container = tuple((word, str(job.container.get(name) or "")) for word, name in parts)
+    return OwnCode(**said, container=tuple(part for part in container if part[1]))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) if value else ""
 
 
 def _event(event: JobEvent) -> EventRow:
     said = event.message or (
-        state_word(state=State(event.after), node_status=None).word if event.after else ""
+        state_word(state=State(event.after), node_status=None, reason=event.reason).word
+        if event.after
+        else ""
     )
     if event.kind == JobEvent.Kind.NODE_STATUS:
         said = f"The node says: {event.message or event.data.get('status', '')}"
     elif event.kind == JobEvent.Kind.STATE and event.before:
-        word = state_word(state=State(event.after), node_status=None).word
+        word = state_word(state=State(event.after), node_status=None, reason=event.reason).word
         said = f"{word}. {event.message}" if event.message else word
     return EventRow(at=event.at, text=said, by=str(event.actor) if event.actor else "")
 

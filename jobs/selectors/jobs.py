@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from jobs.lifecycle import ACTIVE, TERMINAL, State
 from jobs.models import Job, JobInput
 from jobs.ocean.compute import phase_of
+from jobs.selectors.failures import UNTOLD
 from jobs.selectors.phases import SENTENCES, Course, Step, current_step, steps
 
 PAGE_SIZE = 50
@@ -20,7 +21,7 @@ VIEWS = {"all": "All", "active": "Active", "attention": "Needs you", "failed": "
 
 @dataclass(frozen=True)
 class StateWord:
-    """How a state is told: kind is run, ok, bad, warn, idle or off (its colour and icon)."""
+    """How a state is told: kind is run, ok, bad, warn, idle, off or ended (its colour and icon)."""
 
     kind: str
     word: str
@@ -77,7 +78,7 @@ def listing(*, team_id: int, user_id: int | None, view: str, q: str, number: int
 
 def job_rows(found: QuerySet[Job], *, start: int = 0, count: int, now: datetime) -> tuple[JobRow, ...]:
     """Read jobs as rows of a list, newest first; two queries."""
-    newest = found.select_related("algorithm", "launched_by").order_by("-requested_at", "pk")
+    newest = found.select_related("algorithm", "launched_by", "node").order_by("-requested_at", "pk")
     jobs = list(newest.defer("report", "container", "parameters")[start : start + count])
     datasets: dict[uuid.UUID, list[str]] = {}
     inputs = JobInput.objects.filter(job__in=[job.pk for job in jobs]).order_by("job_id", "position")
@@ -86,17 +87,20 @@ def job_rows(found: QuerySet[Job], *, start: int = 0, count: int, now: datetime)
     return tuple(_row(job, datasets=datasets.get(job.pk, []), now=now) for job in jobs)
 
 
-def state_word(*, state: State, node_status: int | None) -> StateWord:
-    """Return the word and the colour for a job's state. The node's status 1 is its queue."""
+def state_word(*, state: State, node_status: int | None, reason: str = "") -> StateWord:
+    """Return the word and the colour for a job's state. The node's status 1 is its queue.
+
+    reason: tells a success from an end of which the service does not say how it was.
+    """
     words = {
         State.AWAITING_APPROVAL: ("warn", "Waiting for approval"),
         State.REQUESTED: ("idle", "Waiting to start"),
-        State.PAYING: ("run", "Paying"),
-        State.PAID: ("run", "Paid"),
+        State.PAYING: ("run", "Ordering"),
+        State.PAID: ("run", "Ordered"),
         State.STARTING: ("run", "Starting"),
         State.RUNNING: ("idle", "Queued") if node_status == 1 else ("run", "Running"),
         State.COLLECTING: ("run", "Collecting results"),
-        State.SUCCEEDED: ("ok", "Succeeded"),
+        State.SUCCEEDED: ("ended", "Ended") if reason == UNTOLD else ("ok", "Succeeded"),
         State.FAILED: ("bad", "Failed"),
         State.CANCELLED: ("off", "Cancelled"),
         State.NEEDS_ATTENTION: ("warn", "Needs you"),
@@ -105,8 +109,23 @@ def state_word(*, state: State, node_status: int | None) -> StateWord:
     return StateWord(kind=kind, word=word, active=state in ACTIVE, terminal=state in TERMINAL)
 
 
+def word_of(job: Job) -> StateWord:
+    """Return the word for a job's state; only where there is a queue does the status number tell of it."""
+    queue = job.node.can.queue
+    return state_word(
+        state=State(job.state), node_status=job.node_status if queue else None, reason=job.reason
+    )
+
+
+def underway_sentence(job: Job, *, step: str) -> str:
+    """Say what an active job is at, without a full stop."""
+    unknown = job.state == State.RUNNING and (step == "accepted" or phase_of(job.node_status or 0) is None)
+    return (job.node_status_text.strip() or "Accepted by the node") if unknown else SENTENCES[step]
+
+
 def course_of(job: Job, **more: Any) -> Course:
-    """Return the recorded course of a job; `more` adds what stands in its events."""
+    """Return the recorded course of a job; `more` adds what stands in its events. The job's node is at hand."""
+    can = job.node.can
     return Course(
         state=State(job.state),
         attention_from=job.attention_from,
@@ -114,6 +133,10 @@ def course_of(job: Job, **more: Any) -> Course:
         first_failure=job.first_failure,
         reason=job.reason,
         requested_at=job.requested_at,
+        orders=can.orders,
+        coarse=not can.queue,
+        start_sent=job.start_sent_at is not None,
+        paid_at=more.get("paid_at"),
         accepted_at=job.accepted_at,
         algorithm_started_at=job.algorithm_started_at,
         algorithm_stopped_at=job.algorithm_stopped_at,
@@ -145,14 +168,14 @@ def _search(jobs: QuerySet[Job], *, q: str) -> QuerySet[Job]:
 
 
 def _row(job: Job, *, datasets: list[str], now: datetime) -> JobRow:
-    word = state_word(state=State(job.state), node_status=job.node_status)
+    word = word_of(job)
     course = course_of(job)
     began, stopped = job.algorithm_started_at, job.algorithm_stopped_at
     return JobRow(
         id=job.pk,
         name=job.name,
         state=word,
-        what=f"{job.algorithm.name} · {', '.join(datasets)}",
+        what=f"{job.algorithm_name} · {', '.join(datasets)}",
         told=_told(job, word=word, course=course),
         by=str(job.launched_by) if job.launched_by else "",
         requested_at=job.requested_at,
@@ -166,6 +189,4 @@ def _told(job: Job, *, word: StateWord, course: Course) -> str:
         return job.message
     if job.cancel_requested_at is not None:
         return "Stopping"
-    if job.state == State.RUNNING and phase_of(job.node_status or 0) is None:
-        return job.node_status_text.strip() or "Accepted by the node"
-    return SENTENCES[current_step(course)]
+    return underway_sentence(job, step=current_step(course))

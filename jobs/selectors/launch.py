@@ -12,15 +12,25 @@ from jobs.models.networks import normal_endpoint
 from jobs.selectors.catalogue import Parameter, parameters, trusted_algorithms
 from jobs.selectors.environments import EnvironmentCard, card
 
+# Where no algorithm of the team says how Python runs.
+PYTHON = {"image": "python", "tag": "3.11-slim", "entrypoint": "python3 $ALGO"}
+
 
 @dataclass(frozen=True)
 class ServiceOption:
-    """A compute service of a dataset. trusted: DIDs; None when the publisher's rule names no algorithms."""
+    """A compute service of a dataset, with the values that it asks for.
+
+    trusted: DIDs; None when the publisher's rule names no algorithms. allows_code: of one's own.
+    enforced: where it is served, a start that the publisher's rules do not allow is refused, a free one too.
+    """
 
     id: str
     name: str
     node: str
     trusted: frozenset[str] | None
+    allows_code: bool
+    enforced: bool
+    parameters: tuple[Parameter, ...]
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,11 @@ class DatasetOption:
     author: str
     services: tuple[ServiceOption, ...]
     reason: str
+
+    def service(self, service_id: str) -> ServiceOption | None:
+        """Return the service with this id; the first for any other."""
+        first = self.services[0] if self.services else None
+        return next((s for s in self.services if s.id == service_id), first)
 
 
 @dataclass(frozen=True)
@@ -50,11 +65,13 @@ class AlgorithmOption:
 
 @dataclass(frozen=True)
 class EnvironmentOption:
-    """An environment with a free tier."""
+    """An environment with a free tier. queue: a job can wait there; orders: starts need orders on the chain."""
 
     id: int
     node: str
     offer: EnvironmentCard
+    queue: bool
+    orders: bool
 
 
 @dataclass(frozen=True)
@@ -67,14 +84,28 @@ class WalletOption:
 
 
 @dataclass(frozen=True)
+class Objection:
+    """What a publisher would object to. refused: the start will be refused, else it is a warning."""
+
+    sentence: str
+    refused: bool
+
+
+@dataclass(frozen=True)
 class LaunchOptions:
-    """What can be chosen, and last what cannot. paid_only: how many environments have no free tier."""
+    """What can be chosen, and last what cannot.
+
+    paid_only: how many environments have no free tier. may_launch_code: whether this person may run code of their own;
+    container: one to begin with for that.
+    """
 
     datasets: tuple[DatasetOption, ...]
     algorithms: tuple[AlgorithmOption, ...]
     environments: tuple[EnvironmentOption, ...]
     wallets: tuple[WalletOption, ...]
     paid_only: int
+    may_launch_code: bool
+    container: Mapping[str, Any]
 
     @property
     def limits_s(self) -> tuple[int, int]:
@@ -82,27 +113,41 @@ class LaunchOptions:
         limits = [e.offer.free_limit_s for e in self.environments]
         return (min(limits), max(limits)) if limits else (0, 0)
 
+    @property
+    def any_queue(self) -> bool:
+        """Whether a job can wait anywhere."""
+        return any(e.queue for e in self.environments)
+
+    @property
+    def any_orders(self) -> bool:
+        """Whether a start anywhere needs orders on the chain."""
+        return any(e.orders for e in self.environments)
+
+    @property
+    def asks_userdata(self) -> bool:
+        """Whether any dataset asks for values."""
+        return any(s.parameters for d in self.datasets for s in d.services)
+
     def algorithm(self, did: str) -> AlgorithmOption | None:
         """Return the algorithm with this DID."""
         return next((a for a in self.algorithms if a.did == did), None)
 
-    def warnings(self, *, datasets: Mapping[str, str], algorithm: str) -> tuple[str, ...]:
-        """Say which publishers have not listed the algorithm. datasets: service id, or "", by DID.
+    def objections(self, *, datasets: Mapping[str, str], algorithm: str | None) -> tuple[Objection, ...]:
+        """Say which publishers do not allow this choice. datasets: service id, or "", by DID.
 
-        A node's free tier ignores trusted lists (recording 33), so these are warnings and not refusals.
+        algorithm: a DID, or None for code of one's own. A node's free tier ignores trusted lists (recording 33), a
+        Provider does not (provider-v4 recordings 82-start-untrusted-algorithm and 82-start-raw-not-allowed).
         """
-        chosen = self.algorithm(algorithm)
-        if chosen is None:
+        chosen = self.algorithm(algorithm) if algorithm is not None else None
+        if algorithm is not None and chosen is None:
             return ()
         return tuple(
-            f"The publisher of “{dataset.name}” has not listed “{chosen.name}” as trusted. "
-            "A node's free tier runs it all the same; a paid start would be refused."
+            _objection(
+                dataset=dataset.name, algorithm=chosen.name if chosen else "", refused=service.enforced
+            )
             for dataset in self.datasets
-            for service in dataset.services
-            if dataset.did in datasets
-            and service.id == (datasets[dataset.did] or dataset.services[0].id)
-            and service.trusted is not None
-            and not service.trusted & {"*", chosen.did}
+            if dataset.did in datasets and (service := dataset.service(datasets[dataset.did]))
+            if (not service.allows_code if chosen is None else _distrusts(service, chosen.did))
         )
 
 
@@ -118,14 +163,20 @@ def options(*, actor: Actor) -> LaunchOptions:
         .only("kind", "did", "name", "author", "services", "container", "consumer_parameters")
         .order_by("name", "pk")
     )
-    nodes = {endpoint: node.name for endpoint, node in Node.objects.by_endpoint().items()}
+    nodes = {normal_endpoint(n.base_url): n for n in Node.objects.only("name", "base_url", "dialect")}
     datasets = [_dataset(a, nodes) for a in assets if a.kind == Asset.Kind.DATASET]
     algorithms = [_algorithm(a) for a in assets if a.kind == Asset.Kind.ALGORITHM]
     offered = [
-        EnvironmentOption(id=row.pk, node=row.node.name, offer=card(row))
+        EnvironmentOption(
+            id=row.pk,
+            node=row.node.name,
+            offer=card(row),
+            queue=row.node.can.queue,
+            orders=row.node.can.orders,
+        )
         for row in Environment.objects.filter(gone_at=None)
         .select_related("node")
-        .order_by("node__name", "pk")
+        .order_by("node__name", "chain_id", "pk")
     ]
     free = tuple(e for e in offered if e.offer.has_free_tier and e.offer.readable)
     return LaunchOptions(
@@ -134,7 +185,36 @@ def options(*, actor: Actor) -> LaunchOptions:
         environments=free,
         wallets=_wallets(team_id=actor.team_id),
         paid_only=len(offered) - len(free),
+        may_launch_code=actor.may(Action.LAUNCH_CODE),
+        container=_python_container(a.container or {} for a in assets),
     )
+
+
+def _objection(*, dataset: str, algorithm: str, refused: bool) -> Objection:
+    """algorithm: its name, "" for code of one's own."""
+    why = (
+        f"has not listed “{algorithm}” as trusted"
+        if algorithm
+        else "lets published algorithms run on it only, no code of one's own"
+    )
+    then = (
+        "Where it is served, everybody is held to that: the start will be refused."
+        if refused
+        else "A node's free tier runs it all the same; a paid start would be refused."
+    )
+    return Objection(sentence=f"The publisher of “{dataset}” {why}. {then}", refused=refused)
+
+
+def _distrusts(service: ServiceOption, did: str) -> bool:
+    return service.trusted is not None and not service.trusted & {"*", did}
+
+
+def _python_container(containers: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Choose a container for code of one's own: one that the team's algorithms use, for its checksum is known."""
+    pythons = [
+        c for c in containers if str(c.get("entrypoint", "")).startswith("python") and c.get("checksum")
+    ]
+    return next(iter(pythons), PYTHON)
 
 
 def _wallets(*, team_id: int) -> tuple[WalletOption, ...]:
@@ -145,18 +225,9 @@ def _wallets(*, team_id: int) -> tuple[WalletOption, ...]:
     )
 
 
-def _dataset(asset: Asset, nodes: Mapping[str, str]) -> DatasetOption:
+def _dataset(asset: Asset, nodes: Mapping[str, Node]) -> DatasetOption:
     compute = asset.services_of_type("compute")
-    served = tuple(
-        ServiceOption(
-            id=str(service["id"]),
-            name=str(service.get("name") or service["id"]),
-            node=nodes[normal_endpoint(str(service["endpoint"]))],
-            trusted=_trusted(service),
-        )
-        for service in compute
-        if normal_endpoint(str(service["endpoint"])) in nodes
-    )
+    served = tuple(_service(service, node) for service in compute if (node := nodes.get(_endpoint(service))))
     return DatasetOption(
         id=asset.pk,
         did=asset.did,
@@ -164,6 +235,22 @@ def _dataset(asset: Asset, nodes: Mapping[str, str]) -> DatasetOption:
         author=asset.author,
         services=served,
         reason="" if served else _why_not(compute),
+    )
+
+
+def _endpoint(service: Mapping[str, Any]) -> str:
+    return normal_endpoint(str(service["endpoint"]))
+
+
+def _service(service: Mapping[str, Any], node: Node) -> ServiceOption:
+    return ServiceOption(
+        id=str(service["id"]),
+        name=str(service.get("name") or service["id"]),
+        node=node.name,
+        trusted=_trusted(service),
+        allows_code=bool((service.get("compute") or {}).get("allow_raw")),
+        enforced=node.can.trust_enforced,
+        parameters=parameters(service.get("consumer_parameters") or []),
     )
 
 

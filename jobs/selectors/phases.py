@@ -15,8 +15,9 @@ from statistics import median
 from jobs.lifecycle import TERMINAL, State
 from jobs.ocean.compute import phase_of
 
-STEPS = ("accepted", "queued", "image", "data", "running", "publishing", "archived")
+STEPS = ("ordering", "accepted", "queued", "image", "data", "running", "publishing", "archived")
 LABELS = {
+    "ordering": "Ordering",
     "accepted": "Accepted",
     "queued": "Queued",
     "image": "Image",
@@ -26,6 +27,7 @@ LABELS = {
     "archived": "Archived",
 }
 SENTENCES = {
+    "ordering": "Ordering the datasets and the algorithm on the chain",
     "accepted": "Waiting for the node to take the job",
     "queued": "Queued at the node",
     "image": "Fetching the image",
@@ -56,7 +58,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Course:
-    """What is recorded of one job's way."""
+    """What is recorded of one job's way.
+
+    orders: its service wants orders on the chain first. start_sent: the start was sent, so all was ordered.
+    coarse: its service tells neither of a queue nor of images: its first numbers only say that it has the job.
+    """
 
     state: State
     attention_from: str
@@ -69,6 +75,10 @@ class Course:
     algorithm_stopped_at: datetime | None
     collecting_at: datetime | None
     ended_at: datetime | None
+    orders: bool = False
+    start_sent: bool = False
+    coarse: bool = False
+    paid_at: datetime | None = None
     seen: tuple[Seen, ...] = ()
 
 
@@ -89,7 +99,7 @@ class Step:
 
 
 def steps(*, course: Course, usual: Mapping[str, timedelta] | None = None) -> tuple[Step, ...]:
-    """Return the steps of a job in order, "Queued" only if that happened."""
+    """Return the steps of a job in order: "Ordering" only where there are orders, "Queued" only if that happened."""
     spans = _spans(course)
     current = current_step(course)
     position = STEPS.index(current)
@@ -100,10 +110,12 @@ def steps(*, course: Course, usual: Mapping[str, timedelta] | None = None) -> tu
         begun, took = spans.get(key, (None, None))
         if key == "queued" and begun is None and current != "queued":
             continue
+        if (key == "ordering" and not course.orders) or (key == "image" and course.coarse):
+            continue
         if place == position and (broken or not ended):
             mark = "warn" if _waits(course) else "bad" if broken else "now"
         elif place < position or course.state == State.SUCCEEDED:
-            mark = "done" if begun is not None or place == 0 or _must_have_been(key, course) else "skipped"
+            mark = "done" if begun is not None or _must_have_been(key, course) else "skipped"
         elif ended and begun is not None:
             mark = "done"
         else:
@@ -128,16 +140,18 @@ def current_step(course: Course) -> str:
     if state == State.SUCCEEDED or state == State.COLLECTING:
         return "archived"
     if course.accepted_at is None:
-        return "accepted"
+        return "ordering" if _orders_still(course, state) else "accepted"
     if state in TERMINAL and course.first_failure is not None:
-        return _step(phase_of(course.first_failure)) or "running"
+        return _step(phase_of(course.first_failure), course) or "running"
     if state in TERMINAL and course.algorithm_started_at is not None:
         return "running"
-    here = _step(phase_of(course.node_status)) if course.node_status is not None else None
-    last = next((step for seen in reversed(course.seen) if (step := _step(seen.phase))), None)
+    here = _step(phase_of(course.node_status), course) if course.node_status is not None else None
+    last = next((step for seen in reversed(course.seen) if (step := _step(seen.phase, course))), None)
     if state in TERMINAL:  # the node's last numbers only say that it is over
         before = [
-            s for seen in course.seen if (s := _step(seen.phase)) and seen.phase not in ("publishing", "done")
+            s
+            for seen in course.seen
+            if (s := _step(seen.phase, course)) and seen.phase not in ("publishing", "done")
         ]
         return before[-1] if before else "accepted"
     return here or last or "accepted"
@@ -157,9 +171,14 @@ def typical(courses: Iterable[Course]) -> dict[str, timedelta]:
 
 def _spans(course: Course) -> dict[str, tuple[datetime, timedelta | None]]:
     """Return when each step was first seen, and how long it took if its end was seen too."""
-    begins: dict[str, datetime] = {"accepted": course.requested_at}
+    begins: dict[str, datetime] = {}
+    if course.orders:
+        begins["ordering"] = course.requested_at
+    asked_at = course.paid_at if course.orders else course.requested_at
+    if asked_at is not None:
+        begins["accepted"] = asked_at
     for seen in course.seen:
-        step = _step(seen.phase)
+        step = _step(seen.phase, course)
         if step and step not in begins:
             begins[step] = seen.at
     if course.collecting_at is not None:
@@ -184,11 +203,20 @@ def _adjoin(key: str, following: str) -> bool:
     return all(step == "queued" for step in between)
 
 
+def _orders_still(course: Course, state: State) -> bool:
+    """Say whether a job that nobody accepted yet is, or ended, before everything was ordered."""
+    ordered = course.start_sent or course.paid_at is not None or state in (State.PAID, State.STARTING)
+    return course.orders and not ordered
+
+
 def _between(begun: datetime, ended: datetime | None) -> timedelta | None:
     return None if ended is None else max(timedelta(0), ended - begun)
 
 
-def _step(phase: str | None) -> str | None:
+def _step(phase: str | None, course: Course) -> str | None:
+    # Source of what a coarse service's 1 and 10 mean: README of the provider-v4 recordings, "Status numbers".
+    if course.coarse and phase in ("queued", "image"):
+        return None
     return _STEP_OF_PHASE.get(phase or "")
 
 
@@ -199,9 +227,14 @@ def _waits(course: Course) -> bool:
 def _must_have_been(key: str, course: Course) -> bool:
     """Say whether a step that nobody saw must have happened: a later one was seen."""
     return key != "queued" and (
-        course.state == State.SUCCEEDED or course.algorithm_started_at is not None or _past(key, course)
+        key in ("ordering", "accepted")
+        or course.state == State.SUCCEEDED
+        or course.algorithm_started_at is not None
+        or _past(key, course)
     )
 
 
 def _past(key: str, course: Course) -> bool:
-    return any((step := _step(seen.phase)) and STEPS.index(step) > STEPS.index(key) for seen in course.seen)
+    return any(
+        (step := _step(seen.phase, course)) and STEPS.index(step) > STEPS.index(key) for seen in course.seen
+    )

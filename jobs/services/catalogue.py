@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput, Missing, PortalError
 from jobs.models import Asset, Node
+from jobs.ocean.compute import AssetKind
 from jobs.ocean.ddo import Ddo, Hindrance, consumable, parse_ddo
 from jobs.ocean.errors import BadAnswer, OceanError, Refused, Rejected
 from jobs.ocean.units import Address, is_did
@@ -16,12 +17,105 @@ from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, open_node
 
 CANDIDATES_MAX = 10
+FOUND_MAX = 20  # of each node
+SEARCH_FOR = timedelta(seconds=15)  # then the nodes that were not asked yet are told as silent
 
 
 class NodesUnreachable(PortalError):
     """No node said that it knows the asset, and not all of them answered: unknown and unreachable are not the same."""
 
     code = "unreachable"
+
+
+@dataclass(frozen=True)
+class Found:
+    """An asset that a node knows of. asset_id: its row in the team's catalogue, None if it is not there."""
+
+    did: str
+    name: str
+    kind: str
+    description: str
+    author: str
+    node: str
+    asset_id: int | None
+
+    @property
+    def known(self) -> bool:
+        """Whether the team's catalogue has it."""
+        return self.asset_id is not None
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search brought.
+
+    silent: a sentence for each node that gave no usable answer: what it knows is not known, which is another thing
+    than nothing. unreadable: how many entries could not be read.
+    """
+
+    found: tuple[Found, ...]
+    silent: tuple[str, ...]
+    unreadable: int = 0
+
+
+def search(*, actor: Actor, text: str, kind: str, clock: Clock) -> SearchResult:
+    """Look for assets at all the portal's nodes, at most 20 at each, in about 15 seconds altogether.
+
+    text: words; an Ocean Node may go by the kind alone. kind: "dataset", "algorithm" or "" for both.
+
+    Raises:
+        NotAllowed: the role does not include adding to the catalogue.
+    """
+    require(actor, Action.EDIT_CATALOGUE)
+    wanted: AssetKind | None = (
+        "dataset" if kind == "dataset" else "algorithm" if kind == "algorithm" else None
+    )
+    ddos: dict[str, tuple[Ddo, str]] = {}
+    silent: list[str] = []
+    unreadable = 0
+    give_up_at = clock() + SEARCH_FOR
+    for node in Node.objects.order_by("name", "pk"):
+        if clock() >= give_up_at:
+            silent.append(f"{node.name} was not asked: the others took too long.")
+            continue
+        try:
+            # Not as an act of launching: a search leaves that part of the minute's requests alone.
+            with open_node(node=node, purpose=Purpose.WATCH, clock=clock) as backend:
+                answer = backend.search_assets(text=text, kind=wanted, limit=FOUND_MAX)
+        except (OceanError, OutOfBudget) as error:
+            silent.append(f"{node.name} did not answer: {error.message}")
+            continue
+        read = [ddo for raw in answer if (ddo := _read(raw)) is not None]
+        unreadable += answer.skipped + len(answer) - len(read)
+        for ddo in read:
+            if wanted in (None, ddo.kind):  # a node may send what it likes
+                ddos.setdefault(ddo.did, (ddo, node.name))
+    known = dict(Asset.objects.filter(team_id=actor.team_id, did__in=list(ddos)).values_list("did", "pk"))
+    return SearchResult(
+        found=tuple(
+            Found(
+                did=ddo.did,
+                name=ddo.name,
+                kind=ddo.kind,
+                description=ddo.description,
+                author=ddo.author,
+                node=node,
+                asset_id=known.get(ddo.did),
+            )
+            for ddo, node in ddos.values()
+        ),
+        silent=tuple(silent),
+        unreadable=unreadable,
+    )
+
+
+def _read(raw: dict[str, Any]) -> Ddo | None:
+    inner = raw.get("credentialSubject", raw)
+    did = inner.get("id", raw.get("id")) if isinstance(inner, dict) else None
+    try:
+        return parse_ddo(raw, did=str(did))
+    except BadAnswer:
+        return None
 
 
 def add(*, actor: Actor, did: str, clock: Clock, node_id: int | None = None) -> int:

@@ -19,7 +19,6 @@ from jobs.models.networks import normal_endpoint
 from jobs.ocean.compute import Environment as EnvironmentOffer
 from jobs.ocean.compute import stored_environment
 from jobs.services import catalogue
-from jobs.services.gateway import capabilities
 
 PARAMETERS_MAX_BYTES = 20_000  # a node takes bodies up to 100 kB (recording 17, exchange 29)
 CODE_MAX_BYTES = 60_000  # leaves room beside it for everything else, written as JSON
@@ -125,7 +124,7 @@ def plan(*, actor: Actor, request: LaunchRequest) -> Plan:
     environment, offer = _environment(
         ref=request.environment, node_ids=node_ids, chain_ids={x.dataset.chain_id for x in inputs}
     )
-    can = capabilities(environment.node)
+    can = environment.node.can
     if offer.free is None:
         raise InvalidInput(
             f"“{environment}” has no free tier. Choose an environment with one.", field="environment"

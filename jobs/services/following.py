@@ -22,7 +22,7 @@ from jobs.ocean.errors import OceanError
 from jobs.ocean.signing import Proof
 from jobs.services import pacing
 from jobs.services.budget import OutOfBudget, Purpose
-from jobs.services.gateway import Clock, NoTurn, capabilities, open_node, signed
+from jobs.services.gateway import Clock, NoTurn, open_node, signed
 from jobs.services.holders import new_holder
 from jobs.services.vault import VaultLocked
 
@@ -79,7 +79,7 @@ def _read(*, job: Job, holder: str, end: datetime, clock: Clock) -> None:
     """Store what the stream brings until it ends, or our time is over."""
     if job.node_status is None or phase_of(job.node_status) != "running":
         return
-    if not capabilities(job.node).live_logs:
+    if not job.node.can.live_logs:
         return
     position, have = 0, _have(job_id=job.pk)
     room = PIECES_MAX - LogChunk.objects.filter(job=job).count()

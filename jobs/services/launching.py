@@ -17,10 +17,7 @@ from jobs.lifecycle import ACTIVE, State
 from jobs.models import Job, JobEvent, JobInput
 from jobs.models.jobs import OUTCOMES
 from jobs.services import choosing
-from jobs.services.choosing import FREE as FREE
-from jobs.services.choosing import DatasetChoice as DatasetChoice
-from jobs.services.choosing import LaunchRequest as LaunchRequest
-from jobs.services.choosing import OwnAlgorithm as OwnAlgorithm
+from jobs.services.choosing import DatasetChoice, LaunchRequest, OwnAlgorithm
 
 
 def launch(*, actor: Actor, request: LaunchRequest, launch_key: uuid.UUID, now: datetime) -> uuid.UUID:

@@ -30,7 +30,7 @@ from jobs.ocean.errors import BadAnswer, OceanError
 from jobs.ocean.units import Address
 from jobs.services import pacing
 from jobs.services.budget import OutOfBudget, Purpose
-from jobs.services.gateway import Clock, capabilities, open_node
+from jobs.services.gateway import Clock, open_node
 from jobs.services.pacing import UNWATCHED_EVERY, WATCHED_EVERY
 
 WATCH_FOR = timedelta(seconds=20)  # how long one look at a page counts as watching
@@ -139,7 +139,7 @@ def apply_report(*, job: Job, report: JobReport, asked_at: datetime) -> None:
     elif (
         written
         and phase_of(report.status) == "running"
-        and capabilities(job.node).live_logs
+        and job.node.can.live_logs
         and _is_watched(job, asked_at)
     ):
         queue.enqueue(queue.Task.FOLLOW, job.pk)

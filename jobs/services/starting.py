@@ -18,7 +18,7 @@ from jobs.ocean.errors import BadAnswer, OceanError
 from jobs.ocean.units import Address
 from jobs.services import ordering, payments
 from jobs.services.budget import OutOfBudget, Purpose, check
-from jobs.services.gateway import Clock, NoChain, NoTurn, capabilities, heeding_limits, open_node, signed
+from jobs.services.gateway import Clock, NoChain, NoTurn, heeding_limits, open_node, signed
 from jobs.services.refreshing import apply_report
 from jobs.services.starts import start_request
 from jobs.services.vault import VaultLocked
@@ -37,7 +37,7 @@ def begin(*, job: Job, holder: str, clock: Clock) -> None:
     """Take a launched job up: order what its start needs, or start it."""
     if job.cancel_requested_at is not None:
         _cancel(job=job, holder=holder, now=clock())
-    elif capabilities(job.node).orders:
+    elif job.node.can.orders:
         _plan(job=job, holder=holder, clock=clock)
     else:
         begin_start(job=job, holder=holder, clock=clock)
@@ -244,7 +244,7 @@ def _is_this_job(*, job: Job, report: JobReport) -> bool:
     """Say whether a job that the node shows is the one: its wallet's, and by its tag or its order no other one."""
     if report.owner != Address(job.wallet.address):
         return False
-    if capabilities(job.node).tags:
+    if job.node.can.tags:
         if report.tag != str(job.tag):
             return False
     elif report.agreement_id not in start_request(job).orders or report.long_id in job.seen_before:

@@ -22,6 +22,7 @@ TONES = {
     "warn": "exclamation-triangle",
     "idle": "clock",
     "off": "no-symbol",
+    "ended": "question-mark-circle",
 }
 _TONE_OF_LEVEL = {"error": "bad", "warning": "warn", "success": "ok"}
 
@@ -138,7 +139,7 @@ def tone(level: str) -> str:
 
 @register.inclusion_tag("components/state.html")
 def state(kind: str, word: str) -> dict[str, str]:
-    """Show a state by colour, icon and word. kind: run, ok, bad, warn, idle or off."""
+    """Show a state by colour, icon and word. kind: run, ok, bad, warn, idle, off or ended."""
     return {"kind": kind, "word": word, "icon": TONES[kind]}
 
 

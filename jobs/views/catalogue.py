@@ -8,8 +8,9 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
+from jobs.access import Action, require
 from jobs.errors import InvalidInput
-from jobs.forms import AddAssetForm
+from jobs.forms.catalogue import AddAssetForm, FindAssetsForm
 from jobs.selectors import catalogue as selector
 from jobs.services import catalogue as service
 from jobs.web import PortalRequest, page
@@ -34,6 +35,20 @@ def add(request: PortalRequest, team: str) -> HttpResponse:
         return _list(request, form, status=400 if isinstance(error, InvalidInput) else 503)
     messages.success(request, "Now in the team's catalogue.")
     return redirect("catalogue-detail", team=request.team.slug, asset_id=asset_id)
+
+
+@require_safe
+def find(request: PortalRequest, team: str) -> HttpResponse:
+    """Look for assets on the network, while the person waits: the only page that asks far sides, and only when asked."""
+    require(request.actor, Action.EDIT_CATALOGUE)
+    form = FindAssetsForm(request.GET if "text" in request.GET else None)
+    found = None
+    if form.is_valid():
+        entered = form.cleaned_data
+        found = service.search(
+            actor=request.actor, text=entered["text"], kind=entered["kind"], clock=timezone.now
+        )
+    return page(request, "catalogue/find.html", {"form": form, "found": found})
 
 
 @require_safe

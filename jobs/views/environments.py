@@ -12,4 +12,6 @@ from jobs.web import PortalRequest, page
 @require_safe
 def index(request: PortalRequest, team: str) -> HttpResponse:
     """Show the nodes and their environments as last seen."""
-    return page(request, "environments/index.html", {"nodes": environments.nodes()})
+    free_only = request.GET.get("free") == "1"
+    found = environments.nodes(free_only=free_only)
+    return page(request, "environments/index.html", {"found": found, "free_only": free_only})

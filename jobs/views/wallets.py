@@ -10,7 +10,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.decorators.http import require_POST, require_safe
 
 from jobs.errors import InvalidInput
-from jobs.forms import GenerateWalletForm, ImportWalletForm
+from jobs.forms.wallets import GenerateWalletForm, ImportWalletForm
 from jobs.selectors import wallets as selector
 from jobs.services import wallets as service
 from jobs.web import PortalRequest, page

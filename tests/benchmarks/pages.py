@@ -127,6 +127,7 @@ def _looks(seeded: Seeded) -> list[Look]:
         look("result-download", job=ended, arguments=table),
         look("result-inline", job=ended, arguments=image),
         look("catalogue"),
+        look("catalogue-find"),
         look("catalogue", "fragment", fragment=True),
         look("catalogue-detail", "dataset", arguments={"asset_id": seeded.dataset.pk}),
         look("catalogue-detail", "algorithm", arguments={"asset_id": seeded.algorithm.pk}),

@@ -104,7 +104,7 @@ class TestList:
         assert "Data a" in beyond
 
     def test_says_what_to_do_when_it_is_empty(self, alice: Client, vera: Client) -> None:
-        assert "Paste the DID" in alice.get(LIST).text
+        assert "paste the DID" in alice.get(LIST).text
         assert "An owner or admin" in vera.get(LIST).text
 
     def test_offers_adding_to_those_who_may(self, alice: Client, bob: Client) -> None:
@@ -256,8 +256,8 @@ class TestDetail:
     ) -> None:
         asset = builders.make_asset(team=cast.team, node=builders.make_node(), added_by=cast.alice)
 
-        # session, person, memberships; the asset with its node and person, all nodes; two for the frame
-        with django_assert_max_num_queries(7):
+        # session, person, memberships; the asset with its node and person, all nodes, wallets; two for the frame
+        with django_assert_max_num_queries(8):
             vera.get(f"{LIST}{asset.pk}/")
 
     def test_asks_nothing_while_rendering(self, vera: Client, cast: Cast) -> None:

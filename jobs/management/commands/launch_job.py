@@ -7,6 +7,8 @@ import sys
 import time
 import uuid
 from argparse import ArgumentParser
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -18,7 +20,7 @@ from jobs.lifecycle import TERMINAL, State
 from jobs.ocean.units import is_did
 from jobs.selectors import commands, portal
 from jobs.services import catalogue, launching, refreshing, teams
-from jobs.services.launching import DatasetChoice, LaunchRequest
+from jobs.services.choosing import CODE_MAX_BYTES, DatasetChoice, LaunchRequest, OwnAlgorithm
 
 GRACE_S = 600
 POLL_S = 0.5
@@ -30,7 +32,13 @@ OPTIONS = {
     "parameters": "params",
     "max_duration_s": "duration",
     "queue_wait_s": "queue-wait",
+    "code_url": "code-url",
+    "code_image": "image",
+    "code_tag": "tag",
+    "code_entrypoint": "entrypoint",
 }
+# What describes code of one's own, beside the code.
+CONTAINER = ("image", "tag", "entrypoint", "checksum", "language")
 
 EXIT_OK, EXIT_REFUSED, EXIT_NOT_SUCCEEDED, EXIT_TIMEOUT = 0, 2, 3, 4
 
@@ -51,7 +59,38 @@ class Command(BaseCommand):
             metavar="DID[:SERVICE]",
             help="a DID, or a name that only one asset of the team bears; repeatable",
         )
-        parser.add_argument("--algorithm", required=True, metavar="DID", help="a DID or a name")
+        parser.add_argument(
+            "--userdata",
+            action="append",
+            default=[],
+            metavar="DATASET=JSON",
+            help="what a dataset's publisher asks for: its DID or name, and a JSON object; repeatable",
+        )
+        what = parser.add_mutually_exclusive_group(required=True)
+        what.add_argument("--algorithm", metavar="DID", help="a published algorithm: a DID or a name")
+        what.add_argument(
+            "--code",
+            metavar="FILE",
+            help="code of your own, at most 60 kB; needs --image, --tag, --entrypoint",
+        )
+        what.add_argument(
+            "--code-url", metavar="URL", help="where the node fetches code of your own; needs the same"
+        )
+        parser.add_argument("--image", default="", help="the container image that the code runs in")
+        parser.add_argument("--tag", default="", help="the image's tag")
+        parser.add_argument(
+            "--entrypoint",
+            default="",
+            metavar="COMMAND",
+            help="how the code is run; $ALGO stands for its file: 'python3 $ALGO'",
+        )
+        parser.add_argument(
+            "--checksum",
+            default="",
+            metavar="SHA256",
+            help="of the image; a Provider refuses code without it",
+        )
+        parser.add_argument("--language", default="", help="what the code is written in, for people")
         parser.add_argument("--environment", required=True, metavar="ID|free")
         parser.add_argument(
             "--params", metavar="JSON", help="what the algorithm reads as custom data: a JSON object"
@@ -131,19 +170,13 @@ class Command(BaseCommand):
 
 
 def _request(*, actor: Actor, options: dict[str, Any]) -> LaunchRequest:
-    try:
-        parameters = json.loads(options["params"]) if options["params"] else None
-    except ValueError as error:
-        raise InvalidInput(f"This is no JSON: {error}.", field="params") from None
-    if parameters is not None and not isinstance(parameters, dict):
-        raise InvalidInput('The parameters must be a JSON object, such as {"seconds": 5}.', field="params")
+    parameters = _json(options["params"], field="params") if options["params"] else None
     datasets = tuple(_dataset(actor=actor, text=text) for text in options["dataset"])
     for dataset in datasets:
         _know(actor=actor, ref=dataset.ref, field="datasets")
-    _know(actor=actor, ref=options["algorithm"], field="algorithm")
     return LaunchRequest(
-        datasets=datasets,
-        algorithm=options["algorithm"],
+        datasets=_with_userdata(actor=actor, datasets=datasets, given=options["userdata"]),
+        algorithm=_algorithm(actor=actor, options=options),
         environment=options["environment"],
         wallet=options["wallet"],
         parameters=parameters,
@@ -151,6 +184,65 @@ def _request(*, actor: Actor, options: dict[str, Any]) -> LaunchRequest:
         queue_wait_s=options["queue_wait"],
         name=options["name"],
     )
+
+
+def _json(text: str, *, field: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"This is no JSON: {error}.", field=field) from None
+    if not isinstance(value, dict):
+        raise InvalidInput('The parameters must be a JSON object, such as {"seconds": 5}.', field=field)
+    return value
+
+
+def _algorithm(*, actor: Actor, options: dict[str, Any]) -> str | OwnAlgorithm:
+    described = {name: str(options[name]) for name in CONTAINER}
+    ref: str | None = options["algorithm"]
+    if ref is None:
+        code = _read(options["code"]) if options["code"] else ""
+        return OwnAlgorithm(code=code, url=options["code_url"] or "", **described)
+    given = next((name for name, text in described.items() if text), None)
+    if given is not None:
+        raise InvalidInput(
+            "This goes with --code and --code-url only: a published algorithm says itself how it runs.",
+            field=given,
+        )
+    _know(actor=actor, ref=ref, field="algorithm")
+    return ref
+
+
+def _read(path: str) -> str:
+    try:
+        with Path(path).open("rb") as stream:
+            return stream.read(CODE_MAX_BYTES + 1).decode()
+    except OSError as error:
+        raise InvalidInput(f"The file cannot be read: {error.strerror}.", field="code") from None
+    except UnicodeDecodeError:
+        raise InvalidInput("The file is no text in UTF-8, or is larger than 60 kB.", field="code") from None
+
+
+def _with_userdata(
+    *, actor: Actor, datasets: tuple[DatasetChoice, ...], given: list[str]
+) -> tuple[DatasetChoice, ...]:
+    """Hand each dataset what is meant for it; DIDs and names may be mixed."""
+    if not given:
+        return datasets
+
+    def did(ref: str, field: str) -> str:
+        return catalogue.find(team_id=actor.team_id, ref=ref, kind="dataset", field=field).did
+
+    places = {did(choice.ref, "datasets"): place for place, choice in enumerate(datasets)}
+    chosen = list(datasets)
+    for text in given:
+        ref, found, values = text.partition("={")
+        if not found:
+            raise InvalidInput('Write it as DATASET={"name": value}.', field="userdata")
+        place = places.get(did(ref, "userdata"))
+        if place is None:
+            raise InvalidInput(f"“{ref[:80]}” is not among the datasets of this launch.", field="userdata")
+        chosen[place] = replace(chosen[place], userdata=_json("{" + values, field="userdata"))
+    return tuple(chosen)
 
 
 def _dataset(*, actor: Actor, text: str) -> DatasetChoice:

@@ -1,0 +1,329 @@
+"""The launch form: what runs on what, where, and with which wallet. Choices are passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.forms.boundfield import BoundField
+
+from jobs.forms.code import FIELDS as CODE_FIELDS
+from jobs.forms.code import OWN, OwnCodeForm
+from jobs.forms.parameters import json_object, parameter_field
+from jobs.selectors.catalogue import Parameter
+from jobs.selectors.launch import (
+    AlgorithmOption,
+    DatasetOption,
+    EnvironmentOption,
+    LaunchOptions,
+    Objection,
+    ServiceOption,
+)
+from jobs.services.choosing import FREE, PARAMETERS_MAX_BYTES, DatasetChoice, LaunchRequest
+
+SECONDS_MAX = 10**9  # far beyond any limit of a node, and what every database can hold
+
+
+@dataclass(frozen=True)
+class DatasetRow:
+    """A dataset on the page: whether it is ticked, and the choice of its service where there is one."""
+
+    option: DatasetOption
+    checked: bool
+    service: BoundField | None
+
+
+@dataclass(frozen=True)
+class AlgorithmRow:
+    """An algorithm on the page."""
+
+    option: AlgorithmOption
+    checked: bool
+
+
+@dataclass(frozen=True)
+class EnvironmentRow:
+    """An environment on the page."""
+
+    option: EnvironmentOption
+    checked: bool
+
+
+@dataclass(frozen=True)
+class AskedOf:
+    """The fields of what a ticked dataset's publisher asks for."""
+
+    dataset: str
+    fields: list[BoundField]
+
+
+class LaunchForm(OwnCodeForm):
+    """What a person wants to run.
+
+    Datasets and algorithms are named by DID, wallets by label, environments by number.
+    """
+
+    launch_key = forms.UUIDField(
+        widget=forms.HiddenInput,
+        error_messages={
+            "required": "This form is incomplete: load the page again.",
+            "invalid": "Load the page again.",
+        },
+    )
+    rerun_of = forms.UUIDField(required=False, widget=forms.HiddenInput)
+    datasets = forms.MultipleChoiceField(
+        error_messages={
+            "required": "Choose at least one dataset.",
+            "invalid_choice": "One of these datasets cannot be chosen here.",
+        }
+    )
+    algorithm = forms.ChoiceField(
+        error_messages={
+            "required": "Choose an algorithm.",
+            "invalid_choice": "This algorithm cannot be chosen here.",
+        }
+    )
+    environment = forms.ChoiceField(
+        error_messages={
+            "required": "Choose an environment.",
+            "invalid_choice": "This environment is not, or no longer, offered.",
+        }
+    )
+    wallet = forms.ChoiceField(
+        help_text="It signs the requests to the node. Free compute costs it nothing.",
+        error_messages={"required": "Choose a wallet.", "invalid_choice": "This wallet cannot be used."},
+    )
+    parameters = forms.CharField(
+        label="More parameters (JSON)",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "class": "mono"}),
+        help_text='An object such as {"seconds": 10}; the algorithm reads it as its custom data. '
+        f"At most {PARAMETERS_MAX_BYTES // 1000} kB.",
+    )
+    max_duration_s = forms.IntegerField(
+        label="Stop after (seconds)", required=False, min_value=1, max_value=SECONDS_MAX
+    )
+    queue_wait_s = forms.IntegerField(
+        label="Wait in the queue for at most (seconds)",
+        required=False,
+        min_value=0,
+        max_value=SECONDS_MAX,
+        help_text="If the environment is busy, the job waits this long for a place and is then given up. "
+        "Empty: as long as the environment lets a job run.",
+    )
+    name = forms.CharField(
+        label="Name", required=False, max_length=200, help_text="Empty: the algorithm and the datasets."
+    )
+
+    def __init__(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        options: LaunchOptions,
+        initial: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(data, initial=dict(initial or {}))
+        self.options = options
+        own = [(OWN, OWN)] if options.may_launch_code else []
+        self._choose("datasets", [(d.did, d.name) for d in options.datasets if not d.reason])
+        self._choose("algorithm", [*((a.did, a.name) for a in options.algorithms if not a.reason), *own])
+        self._choose(
+            "environment", [(FREE, FREE), *((str(e.id), e.offer.description) for e in options.environments)]
+        )
+        self._choose(
+            "wallet", [(w.label, f"{w.label} · {w.address[:6]}…{w.address[-4:]}") for w in options.wallets]
+        )
+        if len(options.wallets) == 1:
+            self.initial.setdefault("wallet", options.wallets[0].label)
+        self._describe_limits()
+        for dataset in options.datasets:
+            if len(dataset.services) > 1:
+                self.fields[service_name(dataset)] = forms.ChoiceField(
+                    label=f"Service of {dataset.name}",
+                    required=False,
+                    choices=[(s.id, s.name) for s in dataset.services],
+                )
+        self._chosen = options.algorithm(str(self["algorithm"].value() or ""))
+        for name, parameter in self._parameter_names():
+            self._ask(name, parameter, asker="The algorithm")
+        for _, name, parameter in self._userdata_names():
+            self._ask(name, parameter, asker="The dataset")
+
+    @property
+    def dataset_rows(self) -> list[DatasetRow]:
+        """The datasets with what is ticked."""
+        ticked = self["datasets"].value() or []
+        return [
+            DatasetRow(
+                option=d,
+                checked=d.did in ticked and not d.reason,
+                service=self[service_name(d)] if len(d.services) > 1 else None,
+            )
+            for d in self.options.datasets
+        ]
+
+    @property
+    def algorithm_rows(self) -> list[AlgorithmRow]:
+        """The algorithms with the one that is chosen."""
+        return [
+            AlgorithmRow(option=a, checked=a is self._chosen and not a.reason)
+            for a in self.options.algorithms
+        ]
+
+    @property
+    def environment_rows(self) -> list[EnvironmentRow]:
+        """The environments with the one that is chosen."""
+        value = str(self["environment"].value())
+        return [EnvironmentRow(option=e, checked=value == str(e.id)) for e in self.options.environments]
+
+    @property
+    def takes_any_free(self) -> bool:
+        """Whether the portal is to pick the free tier with the most room."""
+        return str(self["environment"].value()) == FREE
+
+    @property
+    def takes_own_code(self) -> bool:
+        """Whether code of one's own is chosen, by somebody who may."""
+        return self.options.may_launch_code and self["algorithm"].value() == OWN
+
+    @property
+    def parameter_fields(self) -> list[BoundField]:
+        """The fields of the chosen algorithm's own parameters."""
+        return [self[name] for name, _ in self._parameter_names()]
+
+    @property
+    def userdata_fields(self) -> list[AskedOf]:
+        """The fields of what the ticked datasets' publishers ask for, by dataset."""
+        asked: dict[str, list[BoundField]] = {}
+        titles = {d.did: d.name for d in self.options.datasets}
+        for dataset, name, _ in self._userdata_names():
+            asked.setdefault(dataset.did, []).append(self[name])
+        return [AskedOf(dataset=titles[did], fields=fields) for did, fields in asked.items()]
+
+    @property
+    def chosen_algorithm(self) -> AlgorithmOption | None:
+        """The algorithm whose parameters the form shows."""
+        return self._chosen
+
+    @property
+    def objections(self) -> tuple[Objection, ...]:
+        """What publishers would object to in the present choice."""
+        if self._chosen is None and not self.takes_own_code:
+            return ()
+        services = {d.did: self._service_of(d) for d in self._ticked()}
+        return self.options.objections(
+            datasets=services, algorithm=self._chosen.did if self._chosen else None
+        )
+
+    def clean_parameters(self) -> dict[str, Any]:
+        """Read the JSON object; empty text is none."""
+        return json_object(self.cleaned_data["parameters"])
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a parameter that is set twice; what stands in the fields for code counts only where it is chosen."""
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("algorithm") != OWN:
+            for name in CODE_FIELDS:
+                self.errors.pop(name, None)
+        more = cleaned.get("parameters") or {}
+        for name, parameter in self._parameter_names():
+            if parameter.name in more and cleaned.get(name) not in (None, ""):
+                self.add_error(
+                    "parameters",
+                    f"“{parameter.name}” has a field of its own: set it there, or empty that field.",
+                )
+        return cleaned
+
+    def launch_request(self) -> LaunchRequest:
+        """Return what a valid form asks for."""
+        entered = self.cleaned_data
+        parameters = dict(entered["parameters"])
+        for name, parameter in self._parameter_names():
+            if entered.get(name) not in (None, ""):
+                parameters[parameter.name] = entered[name]
+        userdata: dict[str, dict[str, Any]] = {}
+        for dataset, name, parameter in self._userdata_names():
+            if entered.get(name) not in (None, ""):
+                userdata.setdefault(dataset.did, {})[parameter.name] = entered[name]
+        return LaunchRequest(
+            datasets=tuple(
+                DatasetChoice(ref=d.did, service_id=self._service_of(d), userdata=userdata.get(d.did))
+                for d in self.options.datasets
+                if d.did in entered["datasets"]
+            ),
+            algorithm=self.own_algorithm() if entered["algorithm"] == OWN else entered["algorithm"],
+            environment=entered["environment"],
+            wallet=entered["wallet"],
+            parameters=parameters,
+            max_duration_s=entered["max_duration_s"],
+            queue_wait_s=entered.get("queue_wait_s"),
+            name=entered["name"],
+            rerun_of=entered["rerun_of"],
+        )
+
+    def _choose(self, name: str, choices: list[tuple[str, str]]) -> None:
+        field = self.fields[name]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = choices
+
+    def _describe_limits(self) -> None:
+        limits_s = self.options.limits_s
+        self.fields["max_duration_s"].help_text = _duration_help(limits_s)
+        if not self.options.any_queue:
+            del self.fields["queue_wait_s"]
+        elif not all(e.queue for e in self.options.environments):
+            self.fields["queue_wait_s"].help_text += " Only where the environment has a queue."
+        for name in ("max_duration_s", "queue_wait_s"):
+            if limits_s[0] == limits_s[1] and name in self.fields:
+                self.fields[name].widget.attrs["placeholder"] = str(limits_s[0])
+        if self.options.any_orders:
+            self.fields["wallet"].help_text = (
+                "It signs the requests to the node. Free compute costs it nothing, but where a start needs orders "
+                "on the chain it pays their gas."
+            )
+
+    def _ask(self, name: str, parameter: Parameter, *, asker: str) -> None:
+        self.fields[name] = parameter_field(parameter, asker=asker)
+        self.initial.setdefault(name, parameter.default)
+
+    def _ticked(self) -> list[DatasetOption]:
+        ticked = self["datasets"].value() or []
+        return [d for d in self.options.datasets if d.did in ticked and not d.reason]
+
+    def _service_of(self, dataset: DatasetOption) -> str:
+        chosen = str(self[service_name(dataset)].value() or "") if len(dataset.services) > 1 else ""
+        service = dataset.service(chosen)
+        return service.id if service else ""
+
+    def _parameter_names(self) -> Iterator[tuple[str, Parameter]]:
+        # By position and algorithm, not by the publisher's word: that may be any text, or a field's name.
+        if self._chosen is not None:
+            for i, parameter in enumerate(self._chosen.parameters):
+                yield f"parameter-{self._chosen.id}-{i}", parameter
+
+    def _userdata_names(self) -> Iterator[tuple[DatasetOption, str, Parameter]]:
+        for dataset in self._ticked():
+            service = dataset.service(self._service_of(dataset))
+            for name, parameter in userdata_names(dataset, service):
+                yield dataset, name, parameter
+
+
+def service_name(dataset: DatasetOption) -> str:
+    """Name the field for the choice of a dataset's service."""
+    return f"service-{dataset.id}"
+
+
+def userdata_names(dataset: DatasetOption, service: ServiceOption | None) -> Iterator[tuple[str, Parameter]]:
+    """Name the fields of what a dataset's service asks for."""
+    if service is not None:
+        place = dataset.services.index(service)
+        for i, parameter in enumerate(service.parameters):
+            yield f"userdata-{dataset.id}-{place}-{i}", parameter
+
+
+def _duration_help(limits_s: tuple[int, int]) -> str:
+    least, most = limits_s
+    limit = f"{most} s" if least == most else f"{least} to {most} s, depending on the environment"
+    return f"The node stops the job then. Empty: the environment's limit ({limit})."

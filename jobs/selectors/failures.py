@@ -1,0 +1,67 @@
+"""What to do next, by the reason that a job ended for; beside the buttons to run it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jobs.selectors.logs import LogLine
+
+UNTOLD = "exit_unknown"  # Source of the word: jobs.ocean.compute.verdict
+
+_OPERATOR = "The node's operator may know more; run it again later."
+_REFRESH = "Read the asset again in the catalogue, then run the job with changes."
+NEXT = {
+    "queue_expired": "Run it again when the environment is less busy, or let it wait longer in the queue.",
+    "busy": "Run it again when there is room; where the environment has a queue, with a queue wait.",
+    "image_pull": "Ask the algorithm's publisher whether the image is still there under this name.",
+    "image_build": "Ask the algorithm's publisher; the image log below says what went wrong.",
+    "data_provisioning": "Ask the dataset's publisher whether the file is there; see the configuration log.",
+    "algorithm_provisioning": "Ask the algorithm's publisher; the configuration log says why.",
+    "exit_code": "The last lines of the log usually say why. Then correct the parameters or the data.",
+    "oom": "Use a smaller dataset, or an environment that gives a job more memory.",
+    "time_limit": "Run it again with a longer duration, if the environment allows one.",
+    "disk_quota": "Let the algorithm write less, or use an environment that gives a job more disk.",
+    "never_ended": "Tell the node's operator: the job may still run there.",
+    "given_up": "",
+    # What a Provider, or the chain, said before anything ran.
+    "order_invalid": "Run it again: the portal orders anew what is no longer accepted.",
+    "order_in_use": "Wait until the other job with the same order has ended, then run it again; or use another wallet.",
+    "fees_not_paid": "Run it again: the portal asks for the price anew and renews the order.",
+    "valid_until": "Run it again: the portal orders for a later time.",
+    "not_trusted": "Ask the dataset's publisher to list the algorithm, or choose one that is listed.",
+    "algorithm_changed": "Ask the dataset's publisher to list the algorithm again as it is now.",
+    "raw_not_allowed": "Publish the code as an algorithm and ask the dataset's publisher to list it.",
+    "asset_disabled": "Ask its publisher, or choose another asset.",
+    "not_allowed": "Ask its publisher to let this wallet use it, or launch with a wallet that may.",
+    "denied": "Ask its publisher, or launch with another wallet.",
+    "file": "Ask its publisher whether the file is still there, then run the job again.",
+    "image": "Give the container its entry point, image and checksum, then run it with changes.",
+    "unknown_asset": _REFRESH,
+    "unknown_service": _REFRESH,
+    "not_computable": _REFRESH,
+    "not_algorithm": _REFRESH,
+    "other_provider": "Ask an operator to add the node that the asset names, then read the asset again.",
+    "no_compute": "This node runs no jobs at all. Choose data that another one serves.",
+    "unknown_environment": "Choose another environment and run it with changes.",
+    "insufficient_funds": "Send some of the chain's coin to the wallet, for gas, then run the job again.",
+    "reverted": "Nothing but gas was spent. Run it again; if it ends the same way, ask the asset's publisher.",
+    "dispenser": "Ask the asset's publisher to open or refill its dispenser, or get a datatoken in another way.",
+    "no_chain": "An operator enters the network's RPC endpoint in the admin; then run the job again.",
+    "chain": _OPERATOR,
+}
+_OTHERWISE = "Run it again; if it fails the same way, the node's operator may know more."
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What happened, what the algorithm said last, and what to do."""
+
+    sentence: str
+    reason: str
+    lines: tuple[LogLine, ...]
+    next: str
+
+
+def next_step(reason: str) -> str:
+    """Say what to do about a job that ended for this reason."""
+    return NEXT.get(reason, _OTHERWISE)
