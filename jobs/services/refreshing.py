@@ -18,16 +18,10 @@ from django.db.models.functions import Coalesce
 from jobs import queue
 from jobs.lifecycle import ACTIVE, State
 from jobs.models import Job, JobEvent, Node, Wallet
-from jobs.ocean.compute import (
-    JobReport,
-    failure_number,
-    phase_of,
-    same_job,
-    stored_environment,
-    verdict,
-)
+from jobs.ocean.compute import JobReport, same_job, stored_environment
 from jobs.ocean.errors import BadAnswer, OceanError
 from jobs.ocean.units import Address
+from jobs.ocean.verdicts import failure_number, phase_of, verdict
 from jobs.services import pacing
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, open_node
