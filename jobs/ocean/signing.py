@@ -16,6 +16,7 @@ from eth_account.messages import SignableMessage, encode_defunct
 from eth_utils.crypto import keccak
 
 from jobs.ocean.parsing import load_json
+from jobs.ocean.transactions import SignedTransaction, Transaction
 from jobs.ocean.units import Address
 
 _HEX_KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
@@ -67,6 +68,24 @@ class Signer:
     def sign_bytes(self, data: bytes) -> str:
         """Sign bytes as wallets do (EIP-191); gives 0x and 130 digits."""
         return self._sign(encode_defunct(primitive=data))
+
+    def sign_transaction(self, tx: Transaction) -> SignedTransaction:
+        """Sign a transaction of type 2. The same transaction gives the same bytes every time (RFC 6979)."""
+        signed = Account.sign_transaction(
+            {
+                "type": 2,
+                "chainId": tx.chain_id,
+                "nonce": tx.nonce,
+                "to": str(tx.to),
+                "data": tx.data,
+                "value": tx.value_wei,
+                "gas": tx.gas,
+                "maxFeePerGas": tx.max_fee_wei,
+                "maxPriorityFeePerGas": tx.priority_fee_wei,
+            },
+            self.__key,
+        )
+        return SignedTransaction(raw=bytes(signed.raw_transaction), hash="0x" + bytes(signed.hash).hex())
 
     def _sign(self, message: SignableMessage) -> str:
         return "0x" + bytes(Account.sign_message(message, self.__key).signature).hex()
