@@ -33,13 +33,19 @@ def encode_call(signature: str, *values: Any) -> bytes:
 
     Raises: ValueError for a value that does not fit its type.
     """
-    types = parse(signature[signature.index("(") :])
-    assert isinstance(types, TupleType)
-    try:
-        arguments = encode([part.to_type_str() for part in types.components], values)
-    except (EncodingError, TypeError) as error:
-        raise ValueError(f"A value does not fit into a call of {signature.partition('(')[0]}.") from error
+    name, _, types = signature.partition("(")
+    # The library's grammar does not know a list of no types.
+    arguments = b"" if types == ")" else _encoded(f"({types}", values, name=name)
     return bytes(keccak(text=signature)[:4]) + arguments
+
+
+def _encoded(types: str, values: Sequence[Any], *, name: str) -> bytes:
+    parsed = parse(types)
+    assert isinstance(parsed, TupleType)
+    try:
+        return encode([part.to_type_str() for part in parsed.components], values)
+    except (EncodingError, TypeError) as error:
+        raise ValueError(f"A value does not fit into a call of {name}.") from error
 
 
 def event_topic(signature: str) -> bytes:

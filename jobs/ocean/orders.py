@@ -140,7 +140,10 @@ def token_info(chain: "Chain", *, token: Address) -> Token:
 
 
 def dispenser_status(chain: "Chain", *, dispenser: Address, datatoken: Address) -> DispenserStatus:
-    """Ask what a dispenser gives of a datatoken; it is not active for one that it does not know."""
+    """Ask what a dispenser gives of a datatoken; it is not active for one that it does not know.
+
+    Raises: as balance_of; ChainError "reverted" for a contract that is no datatoken.
+    """
     answer = chain.call(to=dispenser, data=encode_call("status(address)", datatoken))
     active, _owner, is_minter, max_tokens, max_balance, balance, swapper = decode_answer(
         ["bool", "address", "bool", "uint256", "uint256", "uint256", "address"], answer, what="its status"

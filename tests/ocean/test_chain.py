@@ -414,10 +414,11 @@ class TestReverts:
         call = {"from": ALICE, "to": TOKEN, "data": "0xfeed", "value": "0x0", "gas": "0x186a0"}
         assert asked(wire)[1] == ("eth_call", [call, "0x10"])
 
-    def test_for_want_of_gas_say_so(self):
+    @pytest.mark.parametrize("gas_used", [100_000, 98_500])
+    def test_for_want_of_gas_say_so(self, gas_used):
         client, _ = chain(result(KNOWN), result("0x"))
 
-        assert client.revert_reason(receipt=reverted(gas_used=100_000)) == "it ran out of gas"
+        assert client.revert_reason(receipt=reverted(gas_used=gas_used)) == "it ran out of gas"
 
     @pytest.mark.parametrize("answers", [[result(None)], [result(KNOWN), result("0x")]])
     def test_may_not_be_explained(self, answers):
