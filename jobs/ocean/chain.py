@@ -170,7 +170,8 @@ class Chain:
         """Send a signed transaction, once, and give its hash. That it is there already is no error.
 
         Sending the same bytes again is safe on every chain; signing others with the same purpose is not, until this
-        one is known to be out of the race. `maybe_happened` is False only where it surely was not taken.
+        one is known to be out of the race. `maybe_happened` is False only where it surely was not taken; it speaks of
+        this sending, not of an earlier one.
         Raises: ChainError insufficient_funds or underpriced; nonce_too_low, when the nonce is used and this
         transaction is not seen, which may still be a node that lags behind.
         """
