@@ -12,7 +12,7 @@ from ocean_portal.sandbox.engine import Pace
 from ocean_portal.sandbox.files import Fetched, Files, NotFetched
 from ocean_portal.sandbox.indexing.routes import Aquarius
 from ocean_portal.sandbox.provider import accounts
-from ocean_portal.sandbox.provider.assembly import ProviderBench
+from ocean_portal.sandbox.provider.assembly import ProviderParts
 from ocean_portal.sandbox.provider.decryption import Decryption, Published
 from ocean_portal.sandbox.provider.fees import FeeDesk
 from ocean_portal.sandbox.provider.ledger import Fee, Receipt, Reused, Started
@@ -164,7 +164,7 @@ class V4Bench:
     """The servers under test with everything around them within reach."""
 
     state: Path
-    parts: ProviderBench
+    parts: ProviderParts
     index: RecordedIndex
     provider_url: str
     aquarius_url: str
@@ -245,7 +245,7 @@ def v4_bench(state: Path) -> Iterator[V4Bench]:
         account=accounts.account(accounts.AQUARIUS),
         switches=switches,
     )
-    parts = ProviderBench(
+    parts = ProviderParts(
         ledger=RecordedLedger(),
         resolve=aquarius.resolve,
         decryption=Decryption(

@@ -31,7 +31,7 @@ ENGINE = "provider-v4"
 
 
 class ProviderNetwork:
-    """The second dialect's part of the sandbox; ledger: another one than the chain's, for tests."""
+    """The second dialect's part of the sandbox."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class ProviderNetwork:
             account=accounts.account(accounts.AQUARIUS),
             switches=switches,
         )
-        self.bench = ProviderBench(
+        self.parts = ProviderParts(
             ledger=ChainLedger(chain=chain),
             resolve=self.aquarius.resolve,
             decryption=Decryption(
@@ -122,15 +122,15 @@ class ProviderNetwork:
     def open(self) -> None:
         """Follow the chain, and take up the jobs that the last process left."""
         self.indexer.open()
-        self.bench.engine.open()
+        self.parts.engine.open()
 
     def close(self) -> None:
         """End threads and algorithms."""
         self.indexer.close()
-        self.bench.close()
+        self.parts.close()
 
 
-class ProviderBench:
+class ProviderParts:
     """A Provider with its operator-service and its engine, over any ledger and any index."""
 
     def __init__(
