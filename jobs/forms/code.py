@@ -9,7 +9,7 @@ from django import forms
 from django.forms.boundfield import BoundField
 
 from jobs.forms.base import PortalForm
-from jobs.services.launching import CODE_MAX_BYTES, OwnAlgorithm
+from jobs.services.choosing import CODE_MAX_BYTES, OwnAlgorithm
 
 OWN = "own"  # the choice beside the published algorithms; no DID looks like it
 FIELDS = {

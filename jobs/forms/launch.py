@@ -21,7 +21,7 @@ from jobs.selectors.launch import (
     Objection,
     ServiceOption,
 )
-from jobs.services.launching import FREE, PARAMETERS_MAX_BYTES, DatasetChoice, LaunchRequest
+from jobs.services.choosing import FREE, PARAMETERS_MAX_BYTES, DatasetChoice, LaunchRequest
 
 SECONDS_MAX = 10**9  # far beyond any limit of a node, and what every database can hold
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import models, transaction
 from django.db.models import F
 
-from jobs.lifecycle import ACTIVE, TERMINAL, State, check
+from jobs.lifecycle import ACTIVE, State, check
 from jobs.models.catalogue import Asset
 from jobs.models.networks import Environment, Node
 from jobs.models.teams import Team, User
@@ -112,6 +112,16 @@ class JobQuerySet(models.QuerySet["Job"]):
             self.filter(pk=job_id, lease_holder=holder, lease_until__gt=now).update(lease_until=until)
         )
 
+    def put_off(self, job: Job, *, holder: str, at: datetime, trouble: str, **facts: Any) -> None:
+        """Have a step tried again later, and let the page say why. facts: further columns to set."""
+        self.filter(pk=job.pk, state=job.state, lease_holder=holder).update(
+            next_check_at=at,
+            trouble=trouble[:500],
+            trouble_count=job.trouble_count + 1,
+            version=F("version") + 1,
+            **facts,
+        )
+
     def release(self, *, job_id: uuid.UUID, holder: str) -> None:
         """Give the lease back, if it is still this holder's."""
         self.filter(pk=job_id, lease_holder=holder).update(lease_holder="", lease_until=None)
@@ -153,11 +163,10 @@ class Job(models.Model):
     algorithm_order = models.ForeignKey(
         "Order", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
-    agreement_id = models.CharField(
-        max_length=100, blank=True, help_text="The order that a Provider files the job under."
-    )
     seen_before = models.JSONField(
-        default=list, blank=True, help_text="The Provider's jobs of this order from before this job was sent."
+        default=list,
+        blank=True,
+        help_text="A Provider's jobs of the same orders from before this one was sent.",
     )
 
     state = models.CharField(
@@ -205,7 +214,6 @@ class Job(models.Model):
     watched_until = models.DateTimeField(null=True, blank=True)
     follow_holder = models.CharField(max_length=150, blank=True)
     follow_until = models.DateTimeField(null=True, blank=True)
-    collect_attempts = models.PositiveIntegerField(default=0)
 
     requested_at = models.DateTimeField()
     accepted_at = models.DateTimeField(null=True, blank=True)
@@ -240,12 +248,6 @@ class Job(models.Model):
                 condition=models.Q(algorithm__isnull=False, own_algorithm__isnull=True)
                 | models.Q(algorithm__isnull=True, own_algorithm__isnull=False),
                 name="job_has_one_algorithm",
-            ),
-            # A Provider runs one job of an order at a time.
-            models.UniqueConstraint(
-                fields=["node", "agreement_id"],
-                condition=~models.Q(agreement_id="") & ~models.Q(state__in=sorted(TERMINAL)),
-                name="job_order_used_by_one_at_a_time",
             ),
         ]
 

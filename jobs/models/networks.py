@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from django.db import models
 
+from jobs.ocean.compute import CAPABILITIES, Capabilities
+
 
 class Network(models.Model):
     """A chain that assets live on."""
@@ -89,6 +91,11 @@ class Node(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def can(self) -> Capabilities:
+        """What its dialect can do at all."""
+        return CAPABILITIES[self.dialect]
 
 
 class NodeBudget(models.Model):

@@ -125,6 +125,8 @@ class Transaction(models.Model):
 class Order(models.Model):
     """The right to use one service of an asset in one environment. The ledger in which the next launch finds it.
 
+    renews: the first order, where this one only renews what was paid to the service.
+    held_by: a Provider files a job under one of its orders, and each of these can have one running job.
     consumer: whom the order names, on a Provider the environment's address: an order is good in that environment only.
     fee_valid_until: until when what was paid to the service counts.
     """
@@ -132,6 +134,14 @@ class Order(models.Model):
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="orders")
     transaction = models.OneToOneField(Transaction, on_delete=models.PROTECT, related_name="order")
     renews = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    held_by = models.ForeignKey(
+        Job,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="The job that uses it; while that has not ended, no other one may.",
+    )
     asset_name = models.CharField(max_length=200)
     did = models.CharField("DID", max_length=100)
     service_id = models.CharField(max_length=200)

@@ -3,6 +3,7 @@
 A document is asked for on the same path at both. A search is not: an Aquarius passes Elasticsearch's own answer on.
 """
 
+import re
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +18,9 @@ from jobs.ocean.units import is_did
 
 _DDO_CAP = 2 * 1024 * 1024
 _MAX_FOUND = 100
+# An Aquarius whose index fails says 404 too, as of an asset that it does not know; of one that is taken out of its
+# lists it stumbles over nothing. Source: aquarius v5.1.8, app/assets.py, get_ddo, and app/es_instance.py, get.
+_SEARCH_FAILED = re.compile(r"(?s)Error encountered while searching the asset DID (?!.*NoneType)")
 _SEARCHED = ("metadata.name", "metadata.description", "metadata.author", "metadata.tags", "id")
 
 
@@ -123,6 +127,12 @@ def _checked(did: str) -> str:
 
 def _about(did: str) -> Any:
     def explain(reply: Reply) -> OceanError | None:
+        if _SEARCH_FAILED.match(reply.text):
+            return Rejected(
+                f"{reply.host} is there, but its index does not answer, so nobody knows of {did} now.",
+                code="gateway",
+                retryable=True,
+            )
         if reply.status == 404 and not reply.is_html:
             return Rejected(f"{reply.host} knows no asset {did}. Check the DID.", code="unknown_asset")
         return None

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from jobs.ocean import aquarius
 from jobs.ocean.bodies import credentials, headers, start_body, token_body
 from jobs.ocean.compute import (
+    CAPABILITIES,
     AssetInput,
     AssetKind,
     AssetState,
-    Capabilities,
     Environment,
     FileInfo,
     JobReport,
@@ -67,9 +67,7 @@ _IDLE_S = 45.0  # for the head, and again for each piece: two together are less 
 class OceanNode:
     """Speak with an Ocean Node; implements ComputeBackend."""
 
-    capabilities = Capabilities(
-        live_logs=True, exit_codes=True, queue=True, free_jobs=True, tokens=True, packed_outputs=True
-    )
+    capabilities = CAPABILITIES["ocean-node"]
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

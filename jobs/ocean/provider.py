@@ -10,9 +10,9 @@ from typing import Any
 
 from jobs.ocean import aquarius
 from jobs.ocean.compute import (
+    CAPABILITIES,
     AssetInput,
     AssetKind,
-    Capabilities,
     Environment,
     FileInfo,
     JobReport,
@@ -72,17 +72,7 @@ class Provider:
     """
 
     # The operator's own queue takes a job that has no room yet, but nobody can say for how long: no wait can be set.
-    capabilities = Capabilities(
-        live_logs=False,
-        exit_codes=False,
-        queue=False,
-        free_jobs=True,
-        tokens=True,
-        orders=True,
-        tags=False,
-        token_nonces=True,
-        trust_enforced=True,
-    )
+    capabilities = CAPABILITIES["provider-v4"]
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ NEXT = {
     "oom": "Use a smaller dataset, or an environment that gives a job more memory.",
     "time_limit": "Run it again with a longer duration, if the environment allows one.",
     "disk_quota": "Let the algorithm write less, or use an environment that gives a job more disk.",
+    "never_ended": "Tell the node's operator: the job may still run there.",
     "given_up": "",
     # What a Provider, or the chain, said before anything ran.
     "order_invalid": "Run it again: the portal orders anew what is no longer accepted.",

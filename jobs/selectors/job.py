@@ -14,7 +14,7 @@ from jobs.access import Action, Actor
 from jobs.errors import Missing
 from jobs.lifecycle import TERMINAL, State
 from jobs.models import Job, JobEvent, JobInput, Result
-from jobs.ocean.compute import CAPABILITIES, Capabilities
+from jobs.ocean.compute import Capabilities
 from jobs.selectors import logs
 from jobs.selectors.failures import UNTOLD, Failure, next_step
 from jobs.selectors.jobs import StateWord, course_of, state_word, underway_sentence, word_of
@@ -143,7 +143,6 @@ class JobPage:
     exit_code: int | None
     tag: str
     node_job_id: str
-    agreement_id: str
     node_expires_at: datetime | None
     rerun_of: uuid.UUID | None
     rerun_of_name: str
@@ -173,7 +172,7 @@ def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
     if job is None:
         raise Missing("There is no such job in this team.")
     state = State(job.state)
-    can = CAPABILITIES[job.node.dialect]
+    can = job.node.can
     word = word_of(job)
     untold = state == State.SUCCEEDED and job.reason == UNTOLD
     inputs = _inputs(job)
@@ -233,7 +232,6 @@ def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
         exit_code=job.exit_code,
         tag=str(job.tag),
         node_job_id=job.node_job_id,
-        agreement_id=job.agreement_id,
         node_expires_at=job.node_expires_at,
         rerun_of=job.rerun_of_id,
         rerun_of_name=job.rerun_of.name if job.rerun_of else "",
@@ -301,7 +299,7 @@ def _log(job: Job, *, results: list[Result], now: datetime) -> tuple[LogPart, st
     if kept is not None:
         return _read(kept), "archived", kept.pk
     terminal = State(job.state) in TERMINAL
-    if not CAPABILITIES[job.node.dialect].live_logs:
+    if not job.node.can.live_logs:
         return LogPart(lines=(), offset=0, ended=True), "none" if terminal else "later", None
     part = logs.live(job_id=job.pk, now=now)
     if terminal:

@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from jobs.lifecycle import ACTIVE, TERMINAL, State
 from jobs.models import Job, JobInput
-from jobs.ocean.compute import CAPABILITIES, phase_of
+from jobs.ocean.compute import phase_of
 from jobs.selectors.failures import UNTOLD
 from jobs.selectors.phases import SENTENCES, Course, Step, current_step, steps
 
@@ -111,7 +111,7 @@ def state_word(*, state: State, node_status: int | None, reason: str = "") -> St
 
 def word_of(job: Job) -> StateWord:
     """Return the word for a job's state; only where there is a queue does the status number tell of it."""
-    queue = CAPABILITIES[job.node.dialect].queue
+    queue = job.node.can.queue
     return state_word(
         state=State(job.state), node_status=job.node_status if queue else None, reason=job.reason
     )
@@ -125,7 +125,7 @@ def underway_sentence(job: Job, *, step: str) -> str:
 
 def course_of(job: Job, **more: Any) -> Course:
     """Return the recorded course of a job; `more` adds what stands in its events. The job's node is at hand."""
-    can = CAPABILITIES[job.node.dialect]
+    can = job.node.can
     return Course(
         state=State(job.state),
         attention_from=job.attention_from,

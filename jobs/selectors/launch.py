@@ -9,7 +9,6 @@ from typing import Any
 from jobs.access import Action, Actor, require
 from jobs.models import Asset, Environment, Node, Wallet
 from jobs.models.networks import normal_endpoint
-from jobs.ocean.compute import CAPABILITIES
 from jobs.selectors.catalogue import Parameter, parameters, trusted_algorithms
 from jobs.selectors.environments import EnvironmentCard, card
 
@@ -172,8 +171,8 @@ def options(*, actor: Actor) -> LaunchOptions:
             id=row.pk,
             node=row.node.name,
             offer=card(row),
-            queue=CAPABILITIES[row.node.dialect].queue,
-            orders=CAPABILITIES[row.node.dialect].orders,
+            queue=row.node.can.queue,
+            orders=row.node.can.orders,
         )
         for row in Environment.objects.filter(gone_at=None)
         .select_related("node")
@@ -250,7 +249,7 @@ def _service(service: Mapping[str, Any], node: Node) -> ServiceOption:
         node=node.name,
         trusted=_trusted(service),
         allows_code=bool((service.get("compute") or {}).get("allow_raw")),
-        enforced=CAPABILITIES[node.dialect].trust_enforced,
+        enforced=node.can.trust_enforced,
         parameters=parameters(service.get("consumer_parameters") or []),
     )
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Case, F, Q, Value, When
 
 from jobs import queue
 from jobs.lifecycle import State
@@ -20,8 +20,9 @@ from jobs.models import Job, LogChunk
 from jobs.ocean.compute import LogPiece, phase_of
 from jobs.ocean.errors import OceanError
 from jobs.ocean.signing import Proof
+from jobs.services import pacing
 from jobs.services.budget import OutOfBudget, Purpose
-from jobs.services.gateway import Clock, NoTurn, capabilities, open_node, signed
+from jobs.services.gateway import Clock, NoTurn, open_node, signed
 from jobs.services.holders import new_holder
 from jobs.services.vault import VaultLocked
 
@@ -52,7 +53,12 @@ def follow(*, job_id: uuid.UUID, clock: Clock) -> None:
         later = clock()
         again = later >= end and _watched(job_id=job_id, now=later)
         rest = None if again else later + COOL_DOWN
-        Job.objects.filter(pk=job_id, follow_holder=holder).update(follow_holder="", follow_until=rest)
+        due_at = _due_at(job=job, now=later) if later < end else later + pacing.UNWATCHED_EVERY
+        # The end of the log is a hint, for which the node's own report is asked; never later than it would be anyway.
+        early = When(state=State.RUNNING, trouble_count=0, next_check_at__gt=due_at, then=Value(due_at))
+        Job.objects.filter(pk=job_id, follow_holder=holder).update(
+            follow_holder="", follow_until=rest, next_check_at=Case(early, default=F("next_check_at"))
+        )
     if again:
         queue.enqueue(queue.Task.FOLLOW, job_id)
 
@@ -73,7 +79,7 @@ def _read(*, job: Job, holder: str, end: datetime, clock: Clock) -> None:
     """Store what the stream brings until it ends, or our time is over."""
     if job.node_status is None or phase_of(job.node_status) != "running":
         return
-    if not capabilities(job.node).live_logs:
+    if not job.node.can.live_logs:
         return
     position, have = 0, _have(job_id=job.pk)
     room = PIECES_MAX - LogChunk.objects.filter(job=job).count()
@@ -92,7 +98,12 @@ def _read(*, job: Job, holder: str, end: datetime, clock: Clock) -> None:
                 )
             )
 
-        for piece in signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=open_it):
+        pieces = signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=open_it)
+        # It streams, so the container runs: nothing else is to be learned soon. A person who wants it stopped waits.
+        Job.objects.filter(
+            pk=job.pk, state=State.RUNNING, follow_holder=holder, cancel_requested_at=None, trouble_count=0
+        ).update(next_check_at=clock() + pacing.UNWATCHED_EVERY)
+        for piece in pieces:
             now = clock()
             skip = max(0, have - position)
             for start in range(skip, len(piece.data), CHUNK_MAX_BYTES):
@@ -104,6 +115,12 @@ def _read(*, job: Job, holder: str, end: datetime, clock: Clock) -> None:
             position += len(piece.data)
             if now >= end or queue.is_stopping():
                 return
+
+
+def _due_at(*, job: Job, now: datetime) -> datetime:
+    """Return when the job can be over whose log has ended now, or could not be read."""
+    end = pacing.earliest_end(sight=pacing.sight(job=job, now=now), pace=pacing.pace_of(job=job))
+    return max(end, now + pacing.AFTER_LOG)
 
 
 def _append(*, job_id: uuid.UUID, holder: str, offset: int, piece: LogPiece, now: datetime) -> bool:

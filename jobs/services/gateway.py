@@ -22,7 +22,7 @@ from jobs.errors import PortalError
 from jobs.lifecycle import ACTIVE
 from jobs.models import Job, Network, Node, NodeToken, NonceLease, Wallet
 from jobs.ocean.chain import Chain
-from jobs.ocean.compute import Capabilities, ComputeBackend
+from jobs.ocean.compute import ComputeBackend
 from jobs.ocean.errors import Rejected
 from jobs.ocean.node import OceanNode
 from jobs.ocean.provider import Provider
@@ -93,11 +93,6 @@ def open_node(*, node: Node, purpose: Purpose, clock: Clock) -> Iterator[Compute
             )
         else:
             yield OceanNode(reach(node.base_url))
-
-
-def capabilities(node: Node) -> Capabilities:
-    """Return what the dialect of a node can do, without asking anybody."""
-    return (Provider if node.dialect == Node.Dialect.PROVIDER else OceanNode).capabilities
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Refreshes what is known of running jobs: one request per wallet and node brings all their jobs.
 
-Jobs that somebody watches are asked about every 3 s as long as the node's budget lasts, the others every 30 s.
+Jobs that somebody watches are asked about when something is due to change (see `pacing`), as long as the node's budget
+lasts, the others every 30 s.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, IntegerField, Q, Value
+from django.db.models import Case, DateTimeField, F, IntegerField, Q, Value, When
 from django.db.models.functions import Coalesce
 
 from jobs import queue
@@ -27,12 +28,11 @@ from jobs.ocean.compute import (
 )
 from jobs.ocean.errors import BadAnswer, OceanError
 from jobs.ocean.units import Address
+from jobs.services import pacing
 from jobs.services.budget import OutOfBudget, Purpose
-from jobs.services.gateway import Clock, capabilities, open_node
+from jobs.services.gateway import Clock, open_node
+from jobs.services.pacing import UNWATCHED_EVERY, WATCHED_EVERY
 
-WATCHED_EVERY = timedelta(seconds=3)
-UNWATCHED_EVERY = timedelta(seconds=30)
-NEAR_THE_END = timedelta(seconds=1)
 WATCH_FOR = timedelta(seconds=20)  # how long one look at a page counts as watching
 WATCH_AT_MOST_EVERY = timedelta(seconds=10)
 TROUBLE_PAUSE_MAX = timedelta(minutes=5)
@@ -42,15 +42,19 @@ FORGOTTEN_AFTER = 3  # answers without the job in them, before it is believed th
 
 def watch(*, job_id: uuid.UUID, now: datetime) -> bool:
     """Note that somebody looks at a job; return whether a row was written (at most every 10 s)."""
-    newly = Job.objects.filter(pk=job_id, state__in=ACTIVE).filter(
-        Q(watched_until__isnull=True) | Q(watched_until__lt=now + WATCH_FOR - WATCH_AT_MOST_EVERY)
-    )
-    seen = newly.update(watched_until=now + WATCH_FOR)
-    if seen:
-        # What would have been asked in half a minute is now asked at the next beat; what is in trouble keeps its pause.
-        Job.objects.filter(
-            pk=job_id, state=State.RUNNING, trouble_count=0, next_check_at__gt=now + WATCHED_EVERY
-        ).update(next_check_at=now)
+    job = Job.objects.filter(pk=job_id, state__in=ACTIVE).defer("report").first()
+    if job is None or (job.watched_until and job.watched_until >= now + WATCH_FOR - WATCH_AT_MOST_EVERY):
+        return False
+    mine = Job.objects.filter(pk=job_id, state__in=ACTIVE, watched_until=job.watched_until)
+    seen = mine.update(watched_until=now + WATCH_FOR)
+    if seen and not _is_watched(job, now):
+        if job.state != State.RUNNING:
+            job.refresh_from_db()  # the node may have taken it in at this moment
+        # What would have been asked in half a minute is asked sooner; what is in trouble keeps its pause.
+        at = _first_look(job=job, now=now)
+        Job.objects.filter(pk=job_id, state=State.RUNNING, trouble_count=0, next_check_at__gt=at).update(
+            next_check_at=at
+        )
     return bool(seen)
 
 
@@ -108,7 +112,7 @@ def apply_report(*, job: Job, report: JobReport, asked_at: datetime) -> None:
         else "",
         "trouble_count": 0,
         "missing_count": 0,
-        "next_check_at": asked_at + _pause(job=job, report=report, now=asked_at),
+        "next_check_at": _next_check(job=job, report=report, now=asked_at),
     }
     # An answer that was asked for earlier must not overwrite a later one.
     older = Q(report_at__isnull=True) | Q(report_at__lt=asked_at)
@@ -135,7 +139,7 @@ def apply_report(*, job: Job, report: JobReport, asked_at: datetime) -> None:
     elif (
         written
         and phase_of(report.status) == "running"
-        and capabilities(job.node).live_logs
+        and job.node.can.live_logs
         and _is_watched(job, asked_at)
     ):
         queue.enqueue(queue.Task.FOLLOW, job.pk)
@@ -217,11 +221,25 @@ def _note_trouble(*, running: Any, message: str, now: datetime) -> None:
         )
 
 
-def _pause(*, job: Job, report: JobReport, now: datetime) -> timedelta:
-    if not _is_watched(job, now):
-        return UNWATCHED_EVERY
-    # Storing the results is the last step and takes a node about 2 s: the end is near.
-    return NEAR_THE_END if phase_of(report.status) == "publishing" else WATCHED_EVERY
+def _next_check(*, job: Job, report: JobReport, now: datetime) -> Case:
+    seen = pacing.sight(job=job, now=now, report=report)
+    planned = pacing.next_look(sight=seen, pace=pacing.pace_of(job=job), now=now)
+    # Decided by the database: somebody may begin to watch at this moment, or the log may end. Both make the job due
+    # earlier, and must not be outvoted.
+    unwatched = Q(watched_until=None) | Q(watched_until__lte=now)
+    followed = ~Q(follow_holder="") & Q(follow_until__gt=now, cancel_requested_at=None)
+    return Case(
+        When(unwatched | followed, then=Value(now + UNWATCHED_EVERY)),
+        default=Value(planned),
+        output_field=DateTimeField(),
+    )
+
+
+def _first_look(*, job: Job, now: datetime) -> datetime:
+    """Return when to ask for somebody who has just come: at once, unless what is known is fresh."""
+    if job.report_at is None or now - job.report_at > WATCHED_EVERY:
+        return now
+    return pacing.next_look(sight=pacing.sight(job=job, now=now), pace=pacing.pace_of(job=job), now=now)
 
 
 def _is_watched(job: Job, now: datetime) -> bool:

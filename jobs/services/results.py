@@ -32,7 +32,7 @@ from jobs.ocean.compute import ComputeBackend, ResultEntry
 from jobs.ocean.errors import OceanError
 from jobs.ocean.signing import Proof
 from jobs.services.budget import OutOfBudget, Purpose
-from jobs.services.gateway import Clock, NoTurn, capabilities, has_room, open_node, signed
+from jobs.services.gateway import Clock, NoTurn, has_room, open_node, signed
 from jobs.services.holders import new_holder
 from jobs.services.unpacking import Damaged, LeftOut, unpack
 from jobs.services.vault import VaultLocked
@@ -184,7 +184,7 @@ def _collect(*, job: Job, holder: str, clock: Clock) -> None:
                         break
                     alive(-1)  # the failure may be that somebody else is at it
                     _failed(job=job, result=result, error=error, now=clock())
-        if capabilities(job.node).packed_outputs:
+        if job.node.can.packed_outputs:
             packed = Result.objects.filter(job=job, kind=OUTPUT, path="", unpacked_at=None)
             for archive in packed.filter(status=Result.Status.ARCHIVED):
                 _unpack(job=job, archive=archive, alive=alive, clock=clock)
@@ -335,7 +335,6 @@ def _finish(*, job: Job, holder: str, now: datetime, wait_until: datetime | None
         Job.objects.filter(pk=job.pk, state=State.COLLECTING, lease_holder=holder).update(
             next_check_at=at,
             trouble=trouble,
-            collect_attempts=job.collect_attempts + 1,
             version=F("version") + 1,
         )
         return

@@ -24,7 +24,21 @@ CREATE TABLE IF NOT EXISTS logs (
     PRIMARY KEY (block, position)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS logs_by_address ON logs (address, topic0, block);
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pool (arrived INTEGER PRIMARY KEY AUTOINCREMENT, hash TEXT UNIQUE, raw BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS snapshots (id INTEGER PRIMARY KEY AUTOINCREMENT, time_offset_s INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS pool_then (
+    snapshot INTEGER NOT NULL, arrived INTEGER NOT NULL, hash TEXT NOT NULL, raw BLOB NOT NULL,
+    PRIMARY KEY (snapshot, arrived)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS state_then (
+    key BLOB NOT NULL, snapshot INTEGER NOT NULL, value BLOB, PRIMARY KEY (key, snapshot)
+) WITHOUT ROWID;
 """
+AUTOMINE = "automine"
+TIME_OFFSET_S = "time_offset_s"
+REVERTS = "reverts"
+_DEFAULTS = {AUTOMINE: 1, TIME_OFFSET_S: 0, REVERTS: 0}
 
 
 class ChainStore(BaseAtomicDB):
@@ -63,6 +77,15 @@ class ChainStore(BaseAtomicDB):
             self._db.rollback()
             raise
 
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Forget everything written inside, whatever happens."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            self._db.rollback()
+
     # What py-evm calls.
 
     def __getitem__(self, key: bytes) -> bytes:
@@ -73,13 +96,11 @@ class ChainStore(BaseAtomicDB):
         return value
 
     def __setitem__(self, key: bytes, value: bytes) -> None:
-        if not self._db.in_transaction:
-            raise RuntimeError("the chain's state is written inside transaction() only")
+        self._remember(key)
         self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (bytes(key), bytes(value)))
 
     def __delitem__(self, key: bytes) -> None:
-        if not self._db.in_transaction:
-            raise RuntimeError("the chain's state is written inside transaction() only")
+        self._remember(key)
         if not self._db.execute("DELETE FROM state WHERE key = ?", (bytes(key),)).rowcount:
             raise KeyError(key)
 
@@ -90,6 +111,75 @@ class ChainStore(BaseAtomicDB):
     def atomic_batch(self) -> Iterator[AtomicWriteBatchAPI]:
         """Lend the store itself: the transaction around the block is the batch."""
         yield cast(AtomicWriteBatchAPI, self)
+
+    def _remember(self, key: bytes) -> None:
+        """Keep what the newest snapshot, if there is one, had under a key that is about to change."""
+        if not self._db.in_transaction:
+            raise RuntimeError("the chain's state is written inside transaction() only")
+        self._db.execute(
+            "INSERT OR IGNORE INTO state_then SELECT ?1, id, (SELECT value FROM state WHERE key = ?1) "
+            "FROM snapshots ORDER BY id DESC LIMIT 1",
+            (bytes(key),),
+        )
+
+    # Settings, the pool and snapshots.
+
+    def setting(self, name: str) -> int:
+        """Return AUTOMINE (0 or 1), TIME_OFFSET_S (seconds ahead of the clock) or REVERTS (how many)."""
+        row = self._db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        return int(row[0]) if row else _DEFAULTS[name]
+
+    def change_setting(self, name: str, value: int) -> None:
+        """Change a setting."""
+        self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+
+    def waiting(self) -> list[bytes]:
+        """Return the raw transactions of the pool, oldest first."""
+        return [row[0] for row in self._db.execute("SELECT raw FROM pool ORDER BY arrived").fetchall()]
+
+    def add_waiting(self, *, tx_hash: str, raw: bytes) -> None:
+        """Put a raw transaction behind those that wait already."""
+        self._db.execute("INSERT INTO pool (hash, raw) VALUES (?, ?)", (tx_hash, raw))
+
+    def drop_waiting(self, tx_hash: str) -> None:
+        """Take a transaction out of the pool, if it is there."""
+        self._db.execute("DELETE FROM pool WHERE hash = ?", (tx_hash,))
+
+    def take_snapshot(self) -> int:
+        """Remember everything as it is, and return an id that no other snapshot ever has."""
+        row = self._db.execute(
+            "INSERT INTO snapshots (time_offset_s) VALUES (?) RETURNING id", (self.setting(TIME_OFFSET_S),)
+        ).fetchone()
+        self._db.execute("INSERT INTO pool_then SELECT ?, arrived, hash, raw FROM pool", row)
+        return int(row[0])
+
+    def restore(self, snapshot: int) -> bool:
+        """Bring back state, pool and time of a snapshot, and use it and all later ones up.
+
+        The index keeps what it has: see forget_blocks. Return False, with nothing changed, for an unknown id.
+        """
+        row = self._db.execute("SELECT time_offset_s FROM snapshots WHERE id = ?", (snapshot,)).fetchone()
+        if row is None:
+            return False
+        self.change_setting(TIME_OFFSET_S, row[0])
+        # Of all that later snapshots remember of a key, the oldest is what it was at this one.
+        self._db.execute(
+            "DELETE FROM state WHERE key IN (SELECT key FROM state_then WHERE snapshot >= ?)", (snapshot,)
+        )
+        self._db.execute(
+            "INSERT INTO state SELECT key, value FROM state_then AS kept WHERE value IS NOT NULL AND snapshot = "
+            "(SELECT min(snapshot) FROM state_then WHERE key = kept.key AND snapshot >= ?)",
+            (snapshot,),
+        )
+        self._db.execute("DELETE FROM pool")
+        self._db.execute(
+            "INSERT INTO pool (arrived, hash, raw) SELECT arrived, hash, raw FROM pool_then WHERE snapshot = ?",
+            (snapshot,),
+        )
+        self._db.execute("DELETE FROM state_then WHERE snapshot >= ?", (snapshot,))
+        self._db.execute("DELETE FROM pool_then WHERE snapshot >= ?", (snapshot,))
+        self._db.execute("DELETE FROM snapshots WHERE id >= ?", (snapshot,))
+        return True
 
     # The index.
 
@@ -106,6 +196,11 @@ class ChainStore(BaseAtomicDB):
                 (block, int(log["logIndex"], 16), log["address"].lower(), *topics, json.dumps(log)),
             )
 
+    def forget_blocks(self, *, after: int) -> None:
+        """Take the transactions and logs of all blocks above this number out of the index."""
+        self._db.execute("DELETE FROM transactions WHERE block > ?", (after,))
+        self._db.execute("DELETE FROM logs WHERE block > ?", (after,))
+
     def body(self, tx_hash: str) -> dict[str, Any] | None:
         """Return the transaction with this hash, or None."""
         return self._one("SELECT body FROM transactions WHERE hash = ?", tx_hash)
@@ -115,14 +210,12 @@ class ChainStore(BaseAtomicDB):
         return self._one("SELECT receipt FROM transactions WHERE hash = ?", tx_hash)
 
     def bodies(self, block: int) -> list[dict[str, Any]]:
-        """Return the transactions of a block."""
-        rows = self._db.execute("SELECT body FROM transactions WHERE block = ?", (block,)).fetchall()
-        return [json.loads(row[0]) for row in rows]
+        """Return the transactions of a block, in their order."""
+        return self._of_block("SELECT body FROM transactions WHERE block = ?", block)
 
     def receipts(self, block: int) -> list[dict[str, Any]]:
-        """Return the receipts of a block."""
-        rows = self._db.execute("SELECT receipt FROM transactions WHERE block = ?", (block,)).fetchall()
-        return [json.loads(row[0]) for row in rows]
+        """Return the receipts of a block, in the order of its transactions."""
+        return self._of_block("SELECT receipt FROM transactions WHERE block = ?", block)
 
     def logs(
         self, *, first: int, last: int, addresses: Sequence[str], topics: Sequence[Sequence[str]]
@@ -142,6 +235,10 @@ class ChainStore(BaseAtomicDB):
         # Only fixed column names and question marks are put together here; what clients send is bound.
         query = f"SELECT body FROM logs WHERE {' AND '.join(conditions)} ORDER BY block, position"  # noqa: S608
         return [json.loads(row[0]) for row in self._db.execute(query, values).fetchall()]
+
+    def _of_block(self, query: str, block: int) -> list[dict[str, Any]]:
+        found = [json.loads(row[0]) for row in self._db.execute(query, (block,)).fetchall()]
+        return sorted(found, key=lambda item: int(item["transactionIndex"], 16))
 
     def _one(self, query: str, value: str) -> dict[str, Any] | None:
         row = self._db.execute(query, (value,)).fetchone()

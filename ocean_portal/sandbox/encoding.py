@@ -163,9 +163,9 @@ def header_json(header: BlockHeaderAPI) -> dict[str, Any]:
 
 
 def transaction_json(
-    *, tx: SignedTransactionAPI, chain_id: int, header: BlockHeaderAPI | None
+    *, tx: SignedTransactionAPI, chain_id: int, header: BlockHeaderAPI | None, position: int = 0
 ) -> dict[str, Any]:
-    """Write a transaction; header: of its block, none while it waits for an earlier nonce."""
+    """Write a transaction; header and position: of and in its block, no header while it waits for one."""
     kind = getattr(tx, "type_id", None) or 0
     body: dict[str, Any] = {
         "hash": data(tx.hash),
@@ -173,7 +173,7 @@ def transaction_json(
         "nonce": number(tx.nonce),
         "blockHash": data(header.hash) if header else None,
         "blockNumber": number(header.block_number) if header else None,
-        "transactionIndex": "0x0" if header else None,
+        "transactionIndex": number(position) if header else None,
         "from": address(tx.sender),
         "to": address(tx.to),
         "value": number(tx.value),
@@ -225,11 +225,17 @@ def receipt_json(
     computation: ComputationAPI,
     created: bytes,
     header: BlockHeaderAPI,
+    position: int,
+    gas_before: int,
+    logs_before: int,
 ) -> dict[str, Any]:
-    """Write the receipt of the only transaction of a block; created: the new contract's address, or empty."""
+    """Write the receipt of a transaction; created: the new contract's address, or empty.
+
+    position: in the block; gas_before, logs_before: what the transactions before it in the block used and wrote.
+    """
     place = {
         "transactionHash": data(tx.hash),
-        "transactionIndex": "0x0",
+        "transactionIndex": number(position),
         "blockHash": data(header.hash),
         "blockNumber": number(header.block_number),
     }
@@ -240,11 +246,12 @@ def receipt_json(
         "from": address(tx.sender),
         "to": address(tx.to),
         "contractAddress": address(created),
-        "gasUsed": number(receipt.gas_used),
+        # py-evm's receipts, as those that are hashed into a block, count the gas from the block's beginning.
+        "gasUsed": number(receipt.gas_used - gas_before),
         "cumulativeGasUsed": number(receipt.gas_used),
         "effectiveGasPrice": number(gas_price(tx=tx, header=header)),
         "logsBloom": bloom(receipt.bloom),
-        "logs": [_log_json(log, position, place) for position, log in enumerate(receipt.logs)],
+        "logs": [_log_json(log, index, place) for index, log in enumerate(receipt.logs, logs_before)],
     }
 
 

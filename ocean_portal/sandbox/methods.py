@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import rlp
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from ocean_portal.sandbox.chain import Chain
 
 _TIP = 10**9
-_LATEST = ("latest", "pending")
+# While the pending block is lent, it is the newest, and these need not know that it is not there yet.
+_STATE_METHODS = ("eth_call", "eth_estimateGas", "eth_getBalance", "eth_getCode", "eth_getStorageAt")
+# Each block is written for itself, and a client waits for all of them.
+_MOST_BLOCKS = 10_000
 
 
 def answer(chain: Chain, method: str, params: Sequence[Any]) -> Any:
@@ -34,6 +38,9 @@ def answer(chain: Chain, method: str, params: Sequence[Any]) -> Any:
         inspect.signature(function).bind(chain, *params)
     except TypeError as error:
         raise invalid(f"wrong number of arguments: {error}") from error
+    if method in _STATE_METHODS and "pending" in params:
+        with chain.pending():
+            return function(chain, *params)
     return function(chain, *params)
 
 
@@ -71,7 +78,7 @@ def _known_header(chain: Chain, block: Any) -> BlockHeaderAPI:
 
 def _block(chain: Chain, block: Any, full: Any = False) -> dict[str, Any] | None:
     if block == "pending":
-        return encoding.header_json(chain.next_header())
+        return _pending_block(chain, full)
     header = _header(chain, block)
     if header is None:
         return None
@@ -82,6 +89,17 @@ def _block(chain: Chain, block: Any, full: Any = False) -> dict[str, Any] | None
         size=len(rlp.encode(found)),
         transactions=bodies if full else [body["hash"] for body in bodies],
     )
+
+
+def _pending_block(chain: Chain, full: Any) -> dict[str, Any]:
+    """Return the block that would be mined now, with those that wait and fit; its hash is not known yet."""
+    with chain.pending() as header:
+        if header is None:
+            return encoding.header_json(chain.next_header())
+        bodies = chain.store.bodies(header.block_number)
+        places = {"blockHash": None, "blockNumber": None, "transactionIndex": None}
+        listed = [body | places for body in bodies] if full else [body["hash"] for body in bodies]
+        return encoding.header_json(header) | {"transactions": listed}
 
 
 def _transaction_count_of(chain: Chain, block: Any) -> str | None:
@@ -110,6 +128,8 @@ def _balance(chain: Chain, account: Any, block: Any = "latest") -> str:
 
 
 def _nonce(chain: Chain, account: Any, block: Any = "latest") -> str:
+    if block == "pending":
+        return encoding.number(chain.pending_nonce(encoding.read_address(account)))
     state = chain.state(_known_header(chain, block))
     return encoding.number(state.get_nonce(encoding.read_address(account)))
 
@@ -129,7 +149,7 @@ def _storage(chain: Chain, account: Any, slot: Any, block: Any = "latest") -> st
 
 def _at(chain: Chain, block: Any) -> BlockHeaderAPI | None:
     """Return where a call is executed: none for the newest state at the present time."""
-    return None if block is None or block in _LATEST else _known_header(chain, block)
+    return None if block in (None, "latest", "pending") else _known_header(chain, block)
 
 
 def _call_object(value: Any) -> dict[str, Any]:
@@ -161,10 +181,8 @@ def _send(chain: Chain, call: Any) -> str:
         raise RpcError(SERVER_ERROR, f"unknown account {call['from']}")
     tx: dict[str, Any] = {
         "chainId": chain.chain_id,
-        "nonce": encoding.read_number(call["nonce"])
-        if call.get("nonce")
-        else chain.state().get_nonce(sender),
-        "gas": encoding.read_number(call["gas"]) if call.get("gas") else chain.estimate(call),
+        "nonce": encoding.read_number(call["nonce"]) if call.get("nonce") else chain.pending_nonce(sender),
+        "gas": encoding.read_number(call.get("gas") or answer(chain, "eth_estimateGas", [call, "pending"])),
         "value": encoding.read_number(call.get("value") or 0),
         "data": encoding.read_bytes(call.get("input") or call.get("data") or "0x"),
     }
@@ -182,7 +200,7 @@ def _send(chain: Chain, call: Any) -> str:
 
 
 def _body(chain: Chain, tx_hash: Any) -> dict[str, Any] | None:
-    wanted = encoding.read_bytes(tx_hash, length=32)
+    wanted = Hash32(encoding.read_bytes(tx_hash, length=32))
     waiting = chain.waiting.get(wanted)
     if waiting is not None:
         return encoding.transaction_json(tx=waiting, chain_id=chain.chain_id, header=None)
@@ -256,15 +274,56 @@ def _fee_history(chain: Chain, count: Any, newest: Any, percentiles: Any = None)
         "gasUsedRatio": [header.gas_used / header.gas_limit for header in headers],
     }
     if percentiles:
-        history["reward"] = [[_reward(chain, header)] * len(percentiles) for header in headers]
+        history["reward"] = [_rewards(chain, header, percentiles) for header in headers]
     return history
 
 
-def _reward(chain: Chain, header: BlockHeaderAPI) -> str:
-    """Return the tip per gas that a block's only transaction paid, which is every percentile."""
-    receipts = chain.store.receipts(header.block_number)
-    paid = int(receipts[0]["effectiveGasPrice"], 16) - encoding.base_fee(header) if receipts else 0
-    return encoding.number(paid)
+def _rewards(chain: Chain, header: BlockHeaderAPI, percentiles: Sequence[float]) -> list[str]:
+    """Return the tips per gas (wei) below which these percentages of a block's gas were paid for.
+
+    Source: go-ethereum, eth/gasprice/feehistory.go (processBlock).
+    """
+    base_fee = encoding.base_fee(header)
+    paid = sorted(
+        (int(receipt["effectiveGasPrice"], 16) - base_fee, int(receipt["gasUsed"], 16))
+        for receipt in chain.store.receipts(header.block_number)
+    )
+    totals = list(accumulate(gas for _, gas in paid))
+    rewards = []
+    for percentile in percentiles:
+        reached = (
+            tip
+            for (tip, _), total in zip(paid, totals, strict=True)
+            if total * 100 >= header.gas_used * percentile
+        )
+        rewards.append(encoding.number(next(reached, 0)))
+    return rewards
+
+
+# What only development chains have.
+# Source: NomicFoundation/edr @ a81dc28 : crates/edr_provider/src/requests/eth/evm.rs (Hardhat's chain). Where
+# Hardhat answers a decimal string ("60", "0"), these answer as ganache and foundry-rs/foundry @ f1510ce :
+# crates/anvil/src/eth/api.rs do (60, "0x0").
+
+
+def _set_automine(chain: Chain, on: Any) -> bool:
+    if not isinstance(on, bool):
+        raise invalid(f"invalid argument: {on!r:.80} is not true or false")
+    chain.set_automine(on)
+    return True
+
+
+def _mine(chain: Chain, wanted: Any = None) -> str:
+    """Mine a block; wanted: its timestamp, or an object with `timestamp` and the number of `blocks`."""
+    options = wanted if isinstance(wanted, dict) else {"timestamp": wanted}
+    if unknown := options.keys() - {"timestamp", "blocks"}:
+        raise invalid(f"evm_mine knows timestamp and blocks, not {', '.join(sorted(unknown))}")
+    timestamp, blocks = options.get("timestamp"), options.get("blocks")
+    count = 1 if blocks is None else encoding.read_number(blocks)
+    if count > _MOST_BLOCKS:
+        raise invalid(f"{count} blocks are more than {_MOST_BLOCKS}")
+    chain.mine(blocks=count, timestamp=None if timestamp is None else encoding.read_number(timestamp))
+    return "0x0"
 
 
 def _hash(_chain: Chain, value: Any) -> str:
@@ -297,6 +356,11 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "eth_sendRawTransaction": _send_raw,
     "eth_sendTransaction": _send,
     "eth_syncing": lambda _chain: False,
+    "evm_increaseTime": lambda chain, seconds: chain.increase_time(encoding.read_number(seconds)),
+    "evm_mine": _mine,
+    "evm_revert": lambda chain, snapshot: chain.revert(encoding.read_number(snapshot)),
+    "evm_setAutomine": _set_automine,
+    "evm_snapshot": lambda chain: encoding.number(chain.snapshot()),
     "net_listening": lambda _chain: True,
     "net_version": lambda chain: str(chain.chain_id),
     "web3_clientVersion": lambda _chain: "OceanPortalSandbox/py-evm",

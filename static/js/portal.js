@@ -67,12 +67,13 @@ function stick() {
 }
 
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-copy], [data-follow]");
+  const button = event.target.closest("[data-copy], [data-follow], [data-keys]");
   if (button?.dataset.copy !== undefined) copy(button);
   if (button?.dataset.follow !== undefined) {
     button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
     stick();
   }
+  if (button?.dataset.keys !== undefined) setKeys(!keys);
 });
 
 document.addEventListener("scroll", (event) => {
@@ -81,12 +82,29 @@ document.addEventListener("scroll", (event) => {
   if (button) button.setAttribute("aria-pressed", String(box.scrollHeight - box.scrollTop - box.clientHeight < 24));
 }, true);
 
-// Keys: / goes to the search field, g then j, h, c, e or w to a place.
+// Keys: / goes to the search field, g then j, h, c, e or w to a place. Who dictates, or hits keys by accident, switches them
+// off (WCAG 2.1.4); this browser remembers it, where it may.
+const KEYS = "portal-keys";
+let keys = true;
+try { keys = localStorage.getItem(KEYS) !== "off"; } catch { /* then the choice lasts as long as the page */ }
+
+function showKeys() {
+  document.documentElement.classList.toggle("keys-off", !keys);
+  document.querySelector("[data-keys]")?.setAttribute("aria-pressed", String(keys));
+}
+
+function setKeys(on) {
+  keys = on;
+  leader = 0;
+  try { localStorage.setItem(KEYS, on ? "on" : "off"); } catch { /* see above */ }
+  showKeys();
+}
+
 let leader = 0;
 const PLACES = { h: 0, j: 1, c: 2, e: 3, w: 4 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
+  if (!keys || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
   if (event.key === "/") {
     const search = document.querySelector("[data-search]");
     if (search) { event.preventDefault(); search.focus(); search.select(); }
@@ -97,4 +115,4 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.addEventListener("htmx:afterSettle", () => { tick(); stick(); });
-document.addEventListener("DOMContentLoaded", () => { tick(); stick(); });
+document.addEventListener("DOMContentLoaded", () => { tick(); stick(); showKeys(); });

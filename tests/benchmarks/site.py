@@ -93,7 +93,7 @@ class Site(Portal):
     def __init__(self, *, folder: Path, box: Box) -> None:
         super().__init__(folder=folder, box=box)
         # As the demo has it: with PORTAL_DEBUG every query would be kept.
-        self._environment |= {"PORTAL_DEBUG": "false", "PORTAL_DEMO": "true"}
+        self.environment |= {"PORTAL_DEBUG": "false", "PORTAL_DEMO": "true"}
         self._web: subprocess.Popen[bytes] | None = None
         self.url = ""
 
@@ -114,7 +114,7 @@ class Site(Portal):
                     *("--threads", "8", "--log-level", "warning", "--timeout", "120"),
                 ],
                 cwd=ROOT,
-                env=self._environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 pass_fds=(listener.fileno(),),
             )

@@ -118,7 +118,7 @@ class TestBadInput:
         page.get_by_role("checkbox", name=re.compile("Iris")).check()
         page.get_by_role("radio", name=re.compile("Summary")).check()
         page.get_by_label(re.compile("Name")).fill("kept as entered")
-        page.locator("summary").click()
+        page.locator("main summary").click()
         page.get_by_label(re.compile("JSON")).last.fill("{no json")
 
         page.get_by_role("button", name="Launch").click()
@@ -160,6 +160,35 @@ class TestEveryPage:
         assert refused is not None
         assert refused.status == 403
         expect(page.locator("main")).to_contain_text("viewer")
+
+
+class TestSingleKeys:
+    def test_work_until_they_are_switched_off_and_stay_off(
+        self, open_as: Callable[..., Page], complaints: list[str]
+    ) -> None:
+        page = open_as("vera")
+        page.goto("/demo/jobs/")
+        search = page.get_by_role("searchbox")
+        page.keyboard.press("/")
+        expect(search).to_be_focused()
+
+        page.get_by_text("Keyboard", exact=True).click()
+        page.get_by_role("button", name="Single-key shortcuts", pressed=True).click()
+        page.reload()
+        page.keyboard.press("/")
+        expect(search).not_to_be_focused()
+        page.keyboard.press("g")
+        page.keyboard.press("c")
+        page.get_by_text("Keyboard", exact=True).click()
+        expect(page).to_have_url(re.compile("/demo/jobs/$"))
+
+        page.get_by_role("button", name="Single-key shortcuts", pressed=False).click()
+        page.keyboard.press("g")
+        page.keyboard.press("c")
+        page.wait_for_url("**/demo/catalogue/")
+        page.keyboard.press("/")
+        expect(page.get_by_role("searchbox").first).to_be_focused()
+        assert complaints == []
 
 
 class TestTheDemo:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from jobs import tasks
+from jobs.ocean import guard
 from jobs.services import gateway
 from tests.hostile.far_side import FarSide, serving
 from tests.hostile.world import World, make_world
@@ -18,11 +21,38 @@ from tests.services.fakes import Clock
 SPEED = 40  # so many seconds pass for the client's deadlines in one of ours
 
 
+@dataclass
+class Wire:
+    """What the client took off its sockets, heads and all, from whomever.
+
+    byte_takes_s: time that passes for the client's deadlines with each byte, however fast this machine is.
+    """
+
+    taken: int = 0
+    byte_takes_s: float = 0
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    """Count every byte that the client reads. Patched by name: there is one reader, and all pass it."""
+    wire = Wire()
+
+    class Counting(guard._PacedReader):
+        def readinto(self, buffer: Any) -> int | None:
+            count = super().readinto(buffer)
+            wire.taken += count or 0
+            return count
+
+    monkeypatch.setattr(guard, "_PacedReader", Counting)
+    return wire
+
+
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch, wire: Wire) -> None:
     """Let the client's deadlines and pauses pass quickly: services give the transport the real clock."""
     passing = SimpleNamespace(
-        monotonic=lambda: time.monotonic() * SPEED, sleep=lambda s: time.sleep(s / SPEED)
+        monotonic=lambda: time.monotonic() * SPEED + wire.taken * wire.byte_takes_s,
+        sleep=lambda s: time.sleep(s / SPEED),
     )
     monkeypatch.setattr(gateway, "time", passing)
 

@@ -41,7 +41,8 @@ class Ask(socketserver.BaseRequestHandler):
             if self._read():
                 self.server.asked.append(self.route)
                 self.server.heads.append(self.head)
-                self.server.answers.get(self.route, HONEST.get(self.route, unknown))(self)
+                usual = self.server.always or HONEST.get(self.route, unknown)
+                self.server.answers.get(self.route, usual)(self)
 
     def send(self, data: bytes) -> None:
         """Send raw bytes; those that were taken are counted."""
@@ -89,7 +90,10 @@ Script = Callable[[Ask], None]
 
 
 class FarSide(socketserver.ThreadingTCPServer):
-    """A node. listed: what its job list says; files: what it keeps by index; answers: what it does instead, by route."""
+    """A node. listed: what its job list says; files: what it keeps by index.
+
+    answers: what it does instead, by route; always: what it does whatever it is asked.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -99,6 +103,7 @@ class FarSide(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), Ask)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.answers: dict[str, Script] = {}
+        self.always: Script | None = None
         self.listed: list[Any] = []
         self.files: dict[int, bytes] = {}
         self.asked: list[str] = []

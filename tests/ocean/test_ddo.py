@@ -4,9 +4,10 @@ import pytest
 
 from jobs.ocean.aquarius import get_ddo
 from jobs.ocean.compute import Container
-from jobs.ocean.ddo import parse_ddo
+from jobs.ocean.ddo import caution, consumable, parse_ddo
 from jobs.ocean.errors import BadAnswer, OceanError, Rejected, Unreachable
-from tests.ocean.wire import Answer, FakeWire, exchanges, recording, transport
+from jobs.ocean.units import Address
+from tests.ocean.wire import Answer, FakeWire, account, exchanges, recording, transport
 
 DID = "did:op:b606364a46ac320b5229731f8c50666af8eb8bf5fff7de3c514d766a5f8f2134"
 ALGORITHM = "did:op:177a60bb253acdaba6b6d33ffdf8f34d10ba5644ffa59514bce85c422ad6e27d"
@@ -227,6 +228,124 @@ class TestParseDdo:
 
         assert ddo.tags == ()
         assert ddo.services[0].compute.trusted_algorithms is None
+
+
+WALLET, STRANGER = Address(account(1).address), Address(account(2).address)
+
+
+def listing(*, allow: object = (), deny: object = (), **changes: object) -> dict:
+    """A dataset whose publisher names who may use it, as 4.1.0 writes it."""
+    lists = {"allow": list(allow), "deny": list(deny)}
+    return recorded() | {"credentials": lists} | changes
+
+
+def addresses(*texts: object) -> list:
+    return [{"type": "address", "values": list(texts)}]
+
+
+def in_state(state: int) -> dict:
+    raw = recorded()
+    raw["indexedMetadata"]["nft"]["state"] = state
+    return raw
+
+
+class TestCredentials:
+    @pytest.mark.parametrize(
+        "credentials", [None, {}, {"allow": [], "deny": []}, {"allow": None}, {"allow": [{"type": "email"}]}]
+    )
+    def test_that_list_nobody_let_everybody_in(self, credentials):
+        ddo = parse_ddo(recorded() | {"credentials": credentials}, did=DID)
+
+        assert (ddo.allowed, ddo.denied) == (None, frozenset())
+
+    def test_are_compared_without_regard_to_capitals(self):
+        ddo = parse_ddo(
+            listing(allow=addresses(WALLET.lower()), deny=addresses("0x" + STRANGER[2:].upper())), did=DID
+        )
+
+        assert (ddo.allowed, ddo.denied) == ({WALLET}, {STRANGER})
+
+    @pytest.mark.parametrize("nonsense", ["0x1", "", "*", None, 5, []])
+    def test_that_list_no_address_let_nobody_in(self, nonsense):
+        ddo = parse_ddo(listing(allow=addresses(nonsense)), did=DID)
+
+        assert ddo.allowed == frozenset()
+
+    def test_of_5_0_0_wrap_addresses_and_know_a_star(self):
+        raw = enterprise()
+        raw["credentialSubject"]["credentials"] = {"allow": addresses({"address": WALLET}), "deny": []}
+        did = raw["credentialSubject"]["id"]
+        assert parse_ddo(raw, did=did).allowed == {WALLET}
+
+        raw["credentialSubject"]["credentials"] = {"allow": addresses({"address": "*"})}
+        assert parse_ddo(raw, did=did).allowed is None
+
+        raw["credentialSubject"]["credentials"] = {"deny": addresses("*")}
+        assert parse_ddo(raw, did=did).allowed == frozenset()
+
+    @pytest.mark.parametrize(
+        "credentials",
+        [
+            "x",
+            [],
+            {"allow": "x"},
+            {"allow": {}},
+            {"deny": 5},
+            {"allow": [{"type": "address"}]},
+            {"allow": [{"type": "address", "values": "x"}]},
+            {"deny": [{"type": "address", "values": ["0x1"] * 20_000}]},
+            {"allow": [{}] * 20_000},
+        ],
+    )
+    def test_that_cannot_be_read_are_a_bad_answer(self, credentials):
+        with pytest.raises(BadAnswer, match="credentials"):
+            parse_ddo(recorded() | {"credentials": credentials}, did=DID)
+
+
+class TestConsumable:
+    @pytest.mark.parametrize(
+        ("raw", "code", "sentence"),
+        [
+            (recorded(), None, ""),
+            (in_state(5), None, ""),
+            (in_state(1), "asset_disabled", "ended"),
+            (in_state(2), "asset_disabled", "replaced"),
+            (in_state(3), "asset_disabled", "revoked"),
+            (in_state(4), "asset_disabled", "paused"),
+            (in_state(9), "asset_disabled", "nobody may use it"),
+            (listing(allow=addresses(WALLET)), None, ""),
+            (listing(allow=addresses(STRANGER)), "not_allowed", "certain addresses"),
+            (listing(allow=addresses("0x1")), "not_allowed", "certain addresses"),
+            (listing(deny=addresses(STRANGER)), None, ""),
+            (listing(deny=addresses(WALLET)), "denied", "does not let"),
+            # A Provider does not look at the list of the denied where there is one of the allowed.
+            (listing(allow=addresses(WALLET), deny=addresses(WALLET)), None, ""),
+        ],
+    )
+    def test_says_why_not_and_each_reason_in_its_own_words(self, raw, code, sentence):
+        found = consumable(parse_ddo(raw, did=DID), address=WALLET)
+
+        assert (found.code if found else None) == code
+        assert sentence in (found.sentence if found else "")
+
+    def test_says_nothing_where_the_state_is_not_told(self):
+        raw = recorded()
+        del raw["indexedMetadata"]
+
+        assert consumable(parse_ddo(raw, did=DID), address=WALLET) is None
+
+    def test_leaves_an_unlisted_asset_usable_with_a_word_of_caution(self):
+        unlisted, listed = parse_ddo(in_state(5), did=DID), parse_ddo(recorded(), did=DID)
+
+        assert caution(unlisted).code == "unlisted"
+        assert caution(listed) is None
+
+    @pytest.mark.parametrize("state", [2, 3])
+    def test_is_not_asked_where_an_aquarius_has_emptied_the_document(self, state):
+        with pytest.raises(BadAnswer) as caught:
+            parse_ddo({"nft": {"state": state}, "event": {}, "datatokens": [], "stats": {}}, did=DID)
+
+        assert caught.value.code == "ddo_withdrawn"
 
 
 class TestGetDdo:

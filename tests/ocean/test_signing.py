@@ -18,8 +18,10 @@ from jobs.ocean.signing import (
     key_from_mnemonic,
     new_key,
     node_message,
+    provider_digest,
 )
 from jobs.ocean.units import Address
+from tests.ocean import provider_wire as v4
 from tests.ocean.wire import MNEMONIC, account, accounts, exchanges, recording
 
 PROOFS = {
@@ -107,6 +109,84 @@ class TestSignatures:
             Account.recover_message(encode_defunct(hexstr=message.replace("0x", "")), signature=raw)
             == signer.address
         )
+
+
+def provider_answers() -> list[tuple[str, Signed, Signed]]:
+    """Every good signature recorded at a Provider: where, what was sent, what we make of it."""
+    found = []
+    for name in v4.names():
+        for n, exchange in v4.scenario(name).items():
+            request = exchange["request"]
+            body = request.get("body_json")
+            fields = {**(request.get("query") or {}), **(body if isinstance(body, dict) else {})}
+            signer = v4.accounts().get(fields.get("consumerAddress") or fields.get("address"))
+            if signer is None or "signature" not in fields or (name, n) in WRONG_AT_A_PROVIDER:
+                continue
+            match request["method"], request["path"].rpartition("/")[2]:
+                case "POST", "compute":
+                    made = signing.prove_provider_start(
+                        signer, nonce=int(fields["nonce"]), did=fields["dataset"]["documentId"]
+                    )
+                case (("PUT" | "DELETE"), "compute"):
+                    made = signing.prove_provider_stop(
+                        signer,
+                        nonce=int(fields["nonce"]),
+                        job_id=fields["jobId"],
+                        did=fields.get("documentId", ""),
+                    )
+                case "GET", "computeResult":
+                    made = signing.prove_provider_result(
+                        signer, nonce=int(fields["nonce"]), job_id=fields["jobId"], index=int(fields["index"])
+                    )
+                case "GET", "createAuthToken":
+                    made = signing.prove_provider_token(signer, nonce=int(fields["nonce"]))
+                case "DELETE", "deleteAuthToken":
+                    made = signing.prove_provider_delete(signer, nonce=int(fields["nonce"]))
+                case _:
+                    continue
+            sent = Signed(signer.address, int(fields["nonce"]), fields["signature"])
+            found.append((f"{name}-{n}", sent, made))
+    return found
+
+
+# Recorded because their signature is wrong, or goes with fields that cannot be signed for.
+WRONG_AT_A_PROVIDER = {
+    ("82-start-bad-signature", 2),
+    ("82-start-garbage-signature", 2),
+    ("82-start-nonce-not-a-number", 1),
+    ("85-result-bad-signature", 2),
+    ("85-result-index-not-a-number", 2),
+    ("85-result-message-order-swapped", 3),
+    ("85-result-missing-index", 2),
+    ("85-result-personal-sign-of-text", 3),
+    ("87-stop-bad-signature", 2),
+    ("87-stop-missing-nonce", 1),
+}
+
+
+class TestSignaturesForAProvider:
+    @pytest.mark.parametrize(("name", "sent", "made"), provider_answers())
+    def test_equal_the_recorded_ones_but_for_the_spelling_of_the_last_byte(self, name, sent, made):
+        # ocean.py ends in 00 or 01; wallets, and we, in 1b or 1c. A Provider takes both.
+        end = {"00": "1b", "01": "1c"}.get(sent.signature[-2:], sent.signature[-2:])
+
+        assert made == Signed(sent.address, sent.nonce, sent.signature[:-2] + end)
+        assert made.signature[-2:] in ("1b", "1c")
+
+    def test_are_many_and_of_both_spellings(self):
+        ends = {sent.signature[-2:] for _, sent, _ in provider_answers()}
+
+        assert len(provider_answers()) > 60
+        assert ends == {"00", "01", "1b", "1c"}
+
+    def test_cover_all_32_bytes_even_where_the_digest_begins_with_zero(self):
+        signer = v4.account(4)
+        nonce = next(n for n in range(5_000) if provider_digest(signer.address, n)[0] == 0)
+
+        made = signing.prove_provider_token(signer, nonce=nonce).signature
+
+        digest = provider_digest(signer.address, nonce)
+        assert Account.recover_message(encode_defunct(primitive=digest), signature=made) == signer.address
 
 
 class TestSigner:

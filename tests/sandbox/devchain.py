@@ -1,4 +1,4 @@
-"""What tests of the sandbox chain share: tiny contracts, a clock that stands still, a payment."""
+"""What tests of the sandbox chain share: tiny contracts, a clock that stands still, payments."""
 
 from typing import Any
 
@@ -24,3 +24,16 @@ class Clock:
 def pay(chain: Chain, *, wei: int = 1) -> dict[str, Any]:
     """Mine one small transaction and return its receipt."""
     return chain.send(chain.account(0), {"to": chain.account(1).address, "value": wei})
+
+
+def signed(chain: Chain, *, sender: int = 0, **fields: Any) -> str:
+    """Sign a payment of one wei, changed by the fields, and return what to send."""
+    tx = {
+        "chainId": 8996,
+        "nonce": 0,
+        "gas": 21_000,
+        "to": chain.account(1).address,
+        "value": 1,
+    }
+    fees = {} if "maxFeePerGas" in fields else {"gasPrice": 2 * 10**9}
+    return "0x" + bytes(chain.account(sender).sign_transaction(tx | fees | fields).raw_transaction).hex()

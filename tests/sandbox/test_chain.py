@@ -14,7 +14,7 @@ from eth_abi import encode
 from ocean_portal.sandbox.chain import ETHER, Chain
 from ocean_portal.sandbox.contracts import deploy
 from ocean_portal.sandbox.encoding import RpcError
-from tests.sandbox.devchain import GENESIS_TIME, LOGGER, REVERTER, Clock, pay
+from tests.sandbox.devchain import GENESIS_TIME, LOGGER, REVERTER, Clock, pay, signed
 
 
 @pytest.fixture
@@ -27,18 +27,6 @@ def chain(tmp_path: Path, clock: Clock) -> Iterator[Chain]:
     opened = Chain(tmp_path, clock=clock)
     yield opened
     opened.close()
-
-
-def signed(chain: Chain, *, sender: int = 0, **fields: Any) -> str:
-    tx = {
-        "chainId": 8996,
-        "nonce": 0,
-        "gas": 21_000,
-        "gasPrice": 2 * 10**9,
-        "to": chain.account(1).address,
-        "value": 1,
-    }
-    return "0x" + bytes(chain.account(sender).sign_transaction(tx | fields).raw_transaction).hex()
 
 
 class TestReopening:

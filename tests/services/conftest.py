@@ -13,7 +13,7 @@ import pytest
 from django.db import connections
 
 from jobs.access import Actor
-from jobs.models import Asset, Environment, Node, Team, User, Wallet
+from jobs.models import Asset, Environment, Job, Node, Team, User, Wallet
 from jobs.models.teams import Role
 from jobs.services import gateway
 from tests import builders
@@ -55,6 +55,14 @@ def far(far_sides: FarSides) -> FakeNode:
 @pytest.fixture
 def team(cast: Cast) -> Team:
     return cast.team
+
+
+@pytest.fixture
+def job(team: Team) -> Job:
+    """A job that was launched a moment ago."""
+    return builders.make_job(
+        team=team, requested_at=builders.NOW, next_check_at=builders.NOW, parameters={"column": "height"}
+    )
 
 
 def actor_for(user: User | None, *, team: Team, role: Role) -> Actor:

@@ -200,3 +200,89 @@ class TestFollow:
         follow(job, clock)
 
         assert far.calls == []
+
+
+class TestDue:
+    """When the node is asked about a job whose log is read."""
+
+    @pytest.fixture(autouse=True)
+    def running_long(self, job: Job) -> None:
+        Job.objects.filter(pk=job.pk).update(
+            node_status_at=NOW - timedelta(minutes=1), next_check_at=NOW + timedelta(seconds=2)
+        )
+
+    def due_s(self, job: Job) -> float:
+        job.refresh_from_db()
+        assert job.next_check_at is not None
+        return (job.next_check_at - NOW).total_seconds()
+
+    def during(self, job: Job, far: FakeNode) -> list[float]:
+        """Script a log; return when the job was due while the log flowed."""
+        found: list[float] = []
+
+        def look() -> LogPiece:
+            found.append(self.due_s(job))
+            return LogPiece(1, b"one\n")
+
+        far.will("stream_log", [look])
+        return found
+
+    def test_is_30_s_away_while_it_flows(self, job: Job, far: FakeNode, clock: Clock) -> None:
+        during = self.during(job, far)
+
+        follow(job, clock)
+
+        assert during == [30]
+
+    @pytest.mark.parametrize("values", [{"cancel_requested_at": NOW}, {"trouble_count": 1}])
+    def test_stays_as_it_was_when_a_person_wants_the_end_or_the_node_is_in_trouble(
+        self, job: Job, far: FakeNode, clock: Clock, values: dict[str, Any]
+    ) -> None:
+        Job.objects.filter(pk=job.pk).update(**values)
+        during = self.during(job, far)
+
+        follow(job, clock)
+
+        assert during == [2]
+        assert self.due_s(job) == 2
+
+    def test_is_when_the_job_may_be_over_once_it_has_ended(self, job: Job, clock: Clock) -> None:
+        follow(job, clock)
+
+        assert self.due_s(job) == 3.1
+
+    def test_is_not_before_a_node_can_have_ended_the_job(self, job: Job, clock: Clock) -> None:
+        Job.objects.filter(pk=job.pk).update(node_status_at=NOW, accepted_at=NOW - timedelta(seconds=5))
+
+        follow(job, clock)
+
+        assert (
+            self.due_s(job) == 6.9
+        )  # taken in, 4.3 s until the algorithm starts, 7.1 s to the end, 0.5 s to be sure
+
+    def test_is_no_later_because_there_was_no_log(self, job: Job, far: FakeNode, clock: Clock) -> None:
+        far.will("stream_log", refused("not_running", retryable=True))
+
+        follow(job, clock)
+
+        assert self.due_s(job) == 2
+
+    def test_is_3_s_away_when_the_stream_broke(self, job: Job, far: FakeNode, clock: Clock) -> None:
+        far.will("stream_log", [LogPiece(1, b"one\n"), lost_answer()])
+
+        follow(job, clock)
+
+        assert self.due_s(job) == 3.1
+
+    def test_is_not_touched_once_the_job_is_collected(self, job: Job, far: FakeNode, clock: Clock) -> None:
+        def ended() -> LogPiece:
+            Job.objects.filter(pk=job.pk).update(
+                state=State.COLLECTING, next_check_at=NOW + timedelta(seconds=90)
+            )
+            return LogPiece(1, b"one\n")
+
+        far.will("stream_log", [ended])
+
+        follow(job, clock)
+
+        assert self.due_s(job) == 90

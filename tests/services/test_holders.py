@@ -86,7 +86,8 @@ class TestFreeing:
         assert (job.lease_holder, job.lease_until, job.next_check_at) == (mine, LATER, LATER)
 
     def test_gives_back_turns_logs_and_the_pulse(self, place: Place, team: Team, of_the_dead: str) -> None:
-        job = builders.make_job(team=team, state=State.RUNNING, follow_holder=of_the_dead, follow_until=LATER)
+        followed = {"follow_holder": of_the_dead, "follow_until": LATER, "next_check_at": LATER}
+        job = builders.make_job(team=team, state=State.RUNNING, **followed)
         turn = NonceLease.objects.create(
             node=job.node, address=job.wallet.address, last_nonce=7, holder=of_the_dead, leased_until=LATER
         )
@@ -96,6 +97,6 @@ class TestFreeing:
 
         job.refresh_from_db()
         turn.refresh_from_db()
-        assert (job.follow_holder, job.follow_until) == ("", None)
+        assert (job.follow_holder, job.follow_until, job.next_check_at) == ("", None, NOW)
         assert (turn.holder, turn.leased_until, turn.last_nonce) == ("", None, 7)
         assert Pulse.objects.get().lease_until is None

@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from jobs.models import Job
-from jobs.services.launching import CODE_MAX_BYTES
+from jobs.services.choosing import CODE_MAX_BYTES
 from tests import builders
 from tests.services.conftest import Place
 

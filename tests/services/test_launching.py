@@ -14,7 +14,7 @@ from jobs.errors import InvalidInput, Missing, NotAllowed
 from jobs.lifecycle import State
 from jobs.models import Asset, Job, JobEvent, Team
 from jobs.services import launching, wallets
-from jobs.services.launching import DatasetChoice, LaunchRequest
+from jobs.services.choosing import DatasetChoice, LaunchRequest
 from tests import builders
 from tests.builders import NOW, RAW_ENVIRONMENT
 from tests.conftest import Cast

@@ -148,7 +148,7 @@ class TestRefresh:
 
         assert statuses(job) == [60]
 
-    @pytest.mark.parametrize(("status", "seconds"), [(40, 3), (60, 1)])
+    @pytest.mark.parametrize(("status", "seconds"), [(1, 3), (60, 1)])
     def test_asks_again_sooner_when_results_are_being_stored(
         self, job: Job, far: FakeNode, clock: Clock, status: int, seconds: int
     ) -> None:
@@ -189,13 +189,59 @@ class TestPace:
 
         assert job.next_check_at == NOW + timedelta(seconds=30)
 
-    def test_is_3_s_for_what_somebody_watches(self, job: Job, far: FakeNode, clock: Clock) -> None:
+    def test_is_3_s_for_what_somebody_watches_and_takes_long(
+        self, job: Job, far: FakeNode, clock: Clock
+    ) -> None:
         refreshing.watch(job_id=job.pk, now=NOW)
+        Job.objects.filter(pk=job.pk).update(node_status_at=NOW - timedelta(minutes=1))
         far.set_job(job)
 
         refresh(job, clock)
 
         assert job.next_check_at == NOW + timedelta(seconds=3)
+
+    def test_is_the_node_s_own_for_what_has_just_begun(self, job: Job, far: FakeNode, clock: Clock) -> None:
+        refreshing.watch(job_id=job.pk, now=NOW)
+        Job.objects.filter(pk=job.pk).update(accepted_at=NOW)
+        far.set_job(job, status=20)
+
+        refresh(job, clock)
+
+        assert job.next_check_at == NOW + timedelta(seconds=4.8)
+
+    @pytest.mark.parametrize(
+        ("values", "seconds"),
+        [
+            ({}, 30),
+            ({"follow_until": NOW}, 3),  # its follower died
+            ({"follow_holder": ""}, 3),  # it rests
+            ({"cancel_requested_at": NOW}, 3),  # a person waits for the end
+        ],
+    )
+    def test_is_30_s_while_the_log_flows(
+        self, job: Job, far: FakeNode, clock: Clock, values: dict[str, Any], seconds: int
+    ) -> None:
+        followed = {"follow_holder": "other", "follow_until": NOW + timedelta(seconds=40)}
+        Job.objects.filter(pk=job.pk).update(
+            node_status_at=NOW - timedelta(minutes=1),
+            watched_until=NOW + timedelta(seconds=20),
+            **(followed | values),
+        )
+        far.set_job(job)
+
+        refresh(job, clock)
+
+        assert job.next_check_at == NOW + timedelta(seconds=seconds)
+
+    def test_heeds_somebody_who_came_while_the_node_was_asked(self, job: Job, far: FakeNode) -> None:
+        stale = Job.objects.get(pk=job.pk)
+        report = far.set_job(job, status=60)
+        refreshing.watch(job_id=job.pk, now=NOW)
+
+        refreshing.apply_report(job=stale, report=report, asked_at=NOW)
+
+        job.refresh_from_db()
+        assert job.next_check_at == NOW + timedelta(seconds=1)
 
     def test_slows_down_as_long_as_the_node_is_silent(self, job: Job, far: FakeNode, clock: Clock) -> None:
         far.will("jobs_of", *[not_there()] * 6)
@@ -482,6 +528,24 @@ class TestWatch:
 
         job.refresh_from_db()
         assert job.next_check_at == NOW
+
+    def test_waits_for_what_is_due_to_change_when_the_last_answer_is_fresh(self, job: Job) -> None:
+        fresh = {"report_at": NOW - timedelta(seconds=1), "node_status": 10, "accepted_at": NOW}
+        Job.objects.filter(pk=job.pk).update(next_check_at=NOW + timedelta(seconds=25), **fresh)
+
+        refreshing.watch(job_id=job.pk, now=NOW)
+
+        job.refresh_from_db()
+        assert job.next_check_at == NOW + timedelta(seconds=4.8)
+
+    def test_asks_no_earlier_because_somebody_goes_on_watching(self, job: Job) -> None:
+        later = NOW + timedelta(seconds=25)
+        Job.objects.filter(pk=job.pk).update(next_check_at=later, watched_until=NOW + timedelta(seconds=5))
+
+        assert refreshing.watch(job_id=job.pk, now=NOW)
+
+        job.refresh_from_db()
+        assert job.next_check_at == later
 
     def test_leaves_a_pause_after_trouble_as_it_is(self, job: Job) -> None:
         later = NOW + timedelta(seconds=25)

@@ -10,7 +10,7 @@ from django.test import Client
 
 from jobs.models import Asset, Environment, Job
 from jobs.models.teams import Membership, Role
-from jobs.services.launching import CODE_MAX_BYTES
+from jobs.services.choosing import CODE_MAX_BYTES
 from tests import builders
 from tests.conftest import Cast
 from tests.views.test_launch import PAGE, Desk, compute_service, errors

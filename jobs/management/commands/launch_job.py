@@ -20,7 +20,7 @@ from jobs.lifecycle import TERMINAL, State
 from jobs.ocean.units import is_did
 from jobs.selectors import commands, portal
 from jobs.services import catalogue, launching, refreshing, teams
-from jobs.services.launching import CODE_MAX_BYTES, DatasetChoice, LaunchRequest, OwnAlgorithm
+from jobs.services.choosing import CODE_MAX_BYTES, DatasetChoice, LaunchRequest, OwnAlgorithm
 
 GRACE_S = 600
 POLL_S = 0.5

@@ -1,6 +1,9 @@
 """The portals that the journeys share: one that works, one that is killed, one where nobody works."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,25 +11,10 @@ from tests.sandbox.journey.portal import Portal
 from tests.sandbox.running import running_sandbox
 
 
-@pytest.fixture(scope="session")
-def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
-    """A portal with a worker beside a sandbox with its chain. Tests share it and leave it working."""
-    folder = tmp_path_factory.mktemp("journey")
-    with running_sandbox(folder / "sandbox") as box:
-        portal = Portal(folder=folder / "var", box=box)
-        try:
-            portal.set_up()
-            portal.start_worker()
-            yield portal
-            assert "Traceback" not in portal.worker_log()
-        finally:
-            portal.close()
-
-
-@pytest.fixture(scope="session")
-def _fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
-    folder = tmp_path_factory.mktemp("fragile")
-    with running_sandbox(folder / "sandbox", chain=False) as box:
+@contextmanager
+def open_portal(folder: Path, **options: Any) -> Iterator[Portal]:
+    """Run a portal without a worker beside a sandbox (options: of start_sandbox) for the time of a with block."""
+    with running_sandbox(folder / "sandbox", **options) as box:
         portal = Portal(folder=folder / "var", box=box)
         try:
             portal.set_up()
@@ -36,6 +24,21 @@ def _fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
             # A test may have put another process in the place of the first.
             if portal.box is not box:
                 portal.box.stop()
+
+
+@pytest.fixture(scope="session")
+def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
+    """A portal with a worker beside a sandbox with its chain. Tests share it and leave it working."""
+    with open_portal(tmp_path_factory.mktemp("journey")) as portal:
+        portal.start_worker()
+        yield portal
+        assert "Traceback" not in portal.worker_log()
+
+
+@pytest.fixture(scope="session")
+def _fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
+    with open_portal(tmp_path_factory.mktemp("fragile"), chain=False) as portal:
+        yield portal
 
 
 @pytest.fixture
@@ -48,11 +51,5 @@ def fragile(_fragile: Portal) -> Iterator[Portal]:
 @pytest.fixture(scope="session")
 def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
     """A portal where no worker has ever run."""
-    folder = tmp_path_factory.mktemp("idle")
-    with running_sandbox(folder / "sandbox", chain=False) as box:
-        portal = Portal(folder=folder / "var", box=box)
-        try:
-            portal.set_up()
-            yield portal
-        finally:
-            portal.close()
+    with open_portal(tmp_path_factory.mktemp("idle"), chain=False) as portal:
+        yield portal

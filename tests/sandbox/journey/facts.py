@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from jobs.services import running
+from jobs.services import starting
 from tests.sandbox.journey.mortal import FUTURE, PAST, Mortal, closed_port
 from tests.sandbox.journey.portal import wait_for
 
@@ -22,6 +22,7 @@ ASIDE = {
     "catalogue": "what is published, for all jobs",
     "demo": "sets up a demo",
     "nodes": "what nodes offer, for all jobs",
+    "pacing": "reads only",
     "teams": "who may do what",
     "unpacking": "reads only",
     "vault": "reads only",
@@ -167,7 +168,7 @@ SENT = f"UPDATE jobs_job SET state = 'STARTING', start_sent_at = '{PAST}', start
 
 WAYS = {
     "plain": Way(),
-    "after a death": Way(before=died("running._send_start.send: record"), hurried=False),
+    "after a death": Way(before=died("starting._send_start.send: record"), hurried=False),
     "after the death of a follower": Way(
         seconds=4, before=both(sql(WATCHED), died("following._append: create"))
     ),
@@ -198,7 +199,7 @@ WAYS = {
     ),
     "node away": Way(before=node_is_away, after=node_is_back),
     "node away for hours": Way(
-        before=both(node_is_away, sql(f"UPDATE jobs_job SET trouble_count = {running.UNANSWERED_MAX}")),
+        before=both(node_is_away, sql(f"UPDATE jobs_job SET trouble_count = {starting.UNANSWERED_MAX}")),
         state="NEEDS_ATTENTION",
         reason="start_unanswered",
         jobs=0,
@@ -234,6 +235,17 @@ WAYS = {
         runs=0,
         files=frozenset(),
     ),
+    "node never ends it": Way(
+        before=sql(
+            "UPDATE jobs_job SET state = 'RUNNING', node_job_id = '0xab-none', "
+            f"accepted_at = '{PAST}', cancel_requested_at = '{PAST}'"
+        ),
+        state="NEEDS_ATTENTION",
+        reason="never_ended",
+        jobs=0,
+        runs=0,
+        files=frozenset(),
+    ),
     "archive cut off": Way(
         before=both(died("refreshing._end: move COLLECTING"), archive_lies),
         files=frozenset({"algorithm.log", "outputs.tar"}),
@@ -259,14 +271,14 @@ WAYS = {
 # Where a worker falls asleep past its leases, while another one goes on.
 FROZEN = {
     "running.advance: claim": Fact("about to look at the job"),
-    "running._begin: move STARTING": Fact("about to start it"),
+    "starting.begin: move STARTING": Fact("about to start it"),
     "gateway._Turn.next_nonce: update": Fact("about to sign the start", nth=(1, 2)),
-    "running._send_start.send: record": Fact("about to send the start"),
-    "running._send_start.send: start": Fact("has the node's answer to the start"),
-    "running._accepted: move RUNNING": Fact("about to note what the node said"),
+    "starting._send_start.send: record": Fact("about to send the start"),
+    "starting._send_start.send: start": Fact("has the node's answer to the start"),
+    "starting._accepted: move RUNNING": Fact("about to note what the node said"),
     "refreshing.apply_report: update": Fact("has noted what the node said"),
     "following._append: create": Fact("about to read on in the log", way="watched"),
-    "running._stop.send: record": Fact("about to send the stop", way="stopped"),
+    "stopping.stop.send: record": Fact("about to send the stop", way="stopped"),
     "refreshing._end: move COLLECTING": Fact("about to fetch"),
     "results._renewer.alive: renew": Fact("about to ask for a result", nth=(2,)),
     "gateway._turn: update 2": Fact("about to read what a result holds", nth=(2,)),
@@ -324,7 +336,7 @@ FACTS = {
         "Fetching the results is asked for by a step.", way="put aside while collecting"
     ),
     # started
-    "running._begin: move STARTING": Fact("The job is STARTING."),
+    "starting.begin: move STARTING": Fact("The job is STARTING."),
     "gateway._turn: get_or_create": Fact("There is a turn for this address at this node."),
     "gateway._turn: update": Fact("The turn to sign is taken."),
     "gateway._Turn.next_nonce: update": Fact(
@@ -333,18 +345,18 @@ FACTS = {
     "gateway._turn: update 2": Fact("The turn to sign is given back.", nth=(1, 2)),
     "budget.spend: get_or_create": Fact("There is a count of requests to the node.", way="node never asked"),
     "budget.spend: update": Fact("A request to the node is counted, not yet sent.", nth=(1, 2)),
-    "running._send_start.send: record": Fact("The start is written down as sent; it is about to be."),
-    "running._send_start.send: start": Fact("The node has accepted the job; nobody here knows yet."),
-    "running._accepted: move RUNNING": Fact("The job is RUNNING, with the node's id."),
+    "starting._send_start.send: record": Fact("The start is written down as sent; it is about to be."),
+    "starting._send_start.send: start": Fact("The node has accepted the job; nobody here knows yet."),
+    "starting._accepted: move RUNNING": Fact("The job is RUNNING, with the node's id."),
     "running._later: update": Fact("The step is put off, with the trouble.", way="node away"),
-    "running._may_repeat: update": Fact(
+    "starting._may_repeat: update": Fact(
         "The node's list did not show the job once.", way="start never arrived"
     ),
-    "running._may_repeat: move NEEDS_ATTENTION": Fact(
+    "starting._may_repeat: move NEEDS_ATTENTION": Fact(
         "The start was lost three times.", way="start never arrived three times"
     ),
-    "running._start_failed: move FAILED": Fact("The node has refused the job.", way="node refuses"),
-    "running._start_failed: move NEEDS_ATTENTION": Fact(
+    "starting._start_failed: move FAILED": Fact("The node has refused the job.", way="node refuses"),
+    "starting._start_failed: move NEEDS_ATTENTION": Fact(
         "The node has not answered the start for hours.", way="node away for hours"
     ),
     "running.report_crash: move NEEDS_ATTENTION": Fact(
@@ -360,16 +372,20 @@ FACTS = {
     "refreshing._missing: update": Fact("The node's answer did not contain the job.", way="node forgets"),
     "refreshing._missing: move NEEDS_ATTENTION": Fact("The node has forgotten the job.", way="node forgets"),
     "following._claim: update": Fact("The log is followed.", way="watched"),
+    "following._read: update": Fact("The log flows; the node is asked less often.", way="watched"),
     "following._append: create": Fact("A piece of the log is stored.", way="watched", nth=(1, 2)),
-    "following.follow: update": Fact("The log is no longer followed.", way="watched"),
+    "following.follow: update": Fact("The log is no longer followed; a look is due.", way="watched"),
     "following.follow: enqueue FOLLOW": Fact("The next follower is asked for.", way="followed for long"),
     # stopped
-    "running._cancel: move CANCELLED": Fact(
+    "starting._cancel: move CANCELLED": Fact(
         "The job is CANCELLED: nothing was sent.", way="stopped before the start"
     ),
-    "running._stop.send: record": Fact("The stop is written down as sent; it is about to be.", way="stopped"),
-    "running._stop.send: stop": Fact("The node knows of the stop; nobody here knows yet.", way="stopped"),
-    "running._stop: update": Fact("A look at the stopped job is due.", way="stopped"),
+    "stopping.stop: move NEEDS_ATTENTION": Fact(
+        "The node has not ended the job that nobody wants.", way="node never ends it"
+    ),
+    "stopping.stop.send: record": Fact("The stop is written down as sent; it is about to be.", way="stopped"),
+    "stopping.stop.send: stop": Fact("The node knows of the stop; nobody here knows yet.", way="stopped"),
+    "stopping.stop: update": Fact("A look at the stopped job is due.", way="stopped"),
     # archived
     "refreshing._end: move COLLECTING": Fact("The job is COLLECTING, with its outcome."),
     "results.collect: claim": Fact("The lease for fetching is taken."),

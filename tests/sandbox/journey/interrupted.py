@@ -1,6 +1,6 @@
 """Runs a program of the portal that is interrupted at one durable fact, from outside of its code.
 
-    python -m tests.sandbox.journey.interrupted '{"at": "running._begin: move STARTING", …}' manage.py worker
+    python -m tests.sandbox.journey.interrupted '{"at": "starting.begin: move STARTING", …}' manage.py worker
 
 Every write that the program makes is traced to the place in the services that made it (see `writes`). Right after the
 commit of the write that is waited for, the process group gets SIGKILL, or the process halts until it may go on.

@@ -184,7 +184,7 @@ class TestLaunching:
 @pytest.mark.xdist_group("killed-2")
 class TestNodeKilled:
     @pytest.mark.parametrize("run", REPEATED)
-    @pytest.mark.parametrize("at", ["running._send_start.send: start", "running._accepted: move RUNNING"])
+    @pytest.mark.parametrize("at", ["starting._send_start.send: start", "starting._accepted: move RUNNING"])
     def test_job_ends_as_it_should_when_the_node_dies_with_the_worker_and_both_come_back(
         self, mortal: Mortal, box: Box, at: str, run: int
     ) -> None:

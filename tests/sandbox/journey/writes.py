@@ -1,6 +1,6 @@
 """Finds every place in the services that makes something durable, by reading their source.
 
-A place has a name that says where and what: `running._begin: move STARTING`.
+A place has a name that says where and what: `starting.begin: move STARTING`.
 """
 
 import ast

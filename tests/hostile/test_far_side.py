@@ -1,12 +1,10 @@
 """A far side that is gone, broken, slow or hostile: a sentence for people, and nothing half made."""
 
-import threading
-import time
+from __future__ import annotations
+
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
 
 import pytest
 from django.utils.module_loading import import_string
@@ -16,130 +14,60 @@ from django_q.models import OrmQ
 from jobs.errors import PortalError
 from jobs.lifecycle import State
 from jobs.models import Asset, Environment, Job, JobEvent, Node, Team, Wallet
-from jobs.services import catalogue, gateway, nodes, refreshing, running, teams
+from jobs.services import catalogue, nodes, refreshing, running, teams
 from tests import builders
+from tests.hostile.conftest import SPEED
+from tests.hostile.far_side import Ask, FarSide, Script, repeats, says, serving
 from tests.sandbox.recordings import scenario
 
 pytestmark = pytest.mark.django_db
 
-SPEED = 30  # so many seconds pass for the client's deadlines in one of ours
 DID = "did:op:" + "12" * 32
-Answer = Callable[["Handler"], None]
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Notes each request and answers as the far side was told to."""
-
-    server: "FarSide"
-
-    def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.asked.append((self.command, self.path.partition("?")[0]))
-        self.server.answer(self)
-
-    do_POST = do_PUT = do_GET
-
-    def head(self, status: int, *, kind: str = "application/json", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in ({"Content-Type": kind} | headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+def plain(body: str, *, status: str = "200 OK", kind: str = "application/json") -> Script:
+    """Answer with this text."""
+    return lambda ask: ask.answer(body.encode(), status=status, kind=kind)
 
 
-class FarSide(ThreadingHTTPServer):
-    """A server on the loopback that answers everything in one way."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answer: Answer = says("[]")
-        self.asked: list[tuple[str, str]] = []
-        self.ending = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def handle_error(self, *_: object) -> None:
-        """A client that hangs up in the middle is what these tests are about."""
+def sends_on(ask: Ask) -> None:
+    """Answer with a redirect to a place of its own."""
+    ask.send(f"HTTP/1.1 302 Found\r\nLocation: {ask.server.url}/inside\r\n\r\n".encode())
 
 
-def says(body: str, *, status: int = 200, kind: str = "application/json") -> Answer:
-    """Answer everything with this body."""
-
-    def answer(handler: Handler) -> None:
-        handler.head(status, kind=kind)
-        handler.wfile.write(body.encode())
-
-    return answer
-
-
-def sends_on(handler: Handler) -> None:
-    handler.head(302, Location=f"{handler.server.url}/inside")
-
-
-def sends_100_megabytes(handler: Handler) -> None:
-    handler.head(200)
-    handler.wfile.write(b'["')
-    for _ in range(100):
-        handler.wfile.write(b"x" * 2**20)
-    handler.wfile.write(b'"]')
-
-
-def sends_a_byte_a_second(handler: Handler) -> None:
-    handler.head(200)
-    while not handler.server.ending.wait(1 / SPEED):
-        handler.wfile.write(b" ")
-
-
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
 PAGE = "<!DOCTYPE html><html><body><h1>It works!</h1></body></html>"
 HTML = "text/html; charset=utf-8"
 SAD = "is asked too often; it wants a pause of 42 s."
 
 # What the far side answers; what is said about it; whether a start so answered may have arrived.
-BAD: dict[str, tuple[Answer, str, bool]] = {
-    "page": (says(PAGE, kind=HTML), "answers with a web page", True),
+BAD: dict[str, tuple[Script, str, bool]] = {
+    "page": (plain(PAGE, kind=HTML), "answers with a web page", True),
     "500": (
-        says("Internal Server Error", status=500, kind=HTML),
+        plain("Internal Server Error", status="500 Internal Server Error", kind=HTML),
         "failed without saying why",
         True,
     ),
-    "503": (says(PAGE, status=503, kind=HTML), "the service behind it does not answer", True),
+    "503": (
+        plain(PAGE, status="503 Service Unavailable", kind=HTML),
+        "the service behind it does not answer",
+        True,
+    ),
     "redirect": (sends_on, "sends us on to another address. That is not followed", True),
-    "100 MB": (sends_100_megabytes, "sends more than", True),
-    "a byte a second": (sends_a_byte_a_second, "did not finish its answer in time", True),
-    "garbage": (says('[{"status": 40, "jobId": '), "no JSON document", True),
-    "429": (says("Rate limit exceeded. Try again in 42 seconds.", status=429, kind=HTML), SAD, False),
+    "100 MB": (repeats(b"x" * 2**20, before=HEAD + b'["'), "sends more than", True),
+    "a byte a second": (
+        repeats(b" ", before=HEAD, pause_s=1 / SPEED),
+        "did not finish its answer in time",
+        True,
+    ),
+    "garbage": (plain('[{"status": 40, "jobId": '), "no JSON document", True),
+    "429": (
+        plain("Rate limit exceeded. Try again in 42 seconds.", status="429 Too Many Requests", kind=HTML),
+        SAD,
+        False,
+    ),
 }
 GONE = "does not answer"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the client's deadlines and pauses pass quickly: services give the transport the real clock."""
-    passing = SimpleNamespace(
-        monotonic=lambda: time.monotonic() * SPEED, sleep=lambda s: time.sleep(s / SPEED)
-    )
-    monkeypatch.setattr(gateway, "time", passing)
-
-
-@contextmanager
-def serving() -> Iterator[FarSide]:
-    """Run a far side that answers `[]` until it is told otherwise."""
-    server = FarSide()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.ending.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture
@@ -153,7 +81,7 @@ def far() -> Iterator[FarSide]:
 def well() -> Iterator[FarSide]:
     """Another far side, which knows the recorded job."""
     with serving() as server:
-        server.answer = says(scenario("10")[6].content.decode())
+        server.always = says(scenario("10")[6].content)
         yield server
 
 
@@ -176,8 +104,8 @@ def node(far: FarSide) -> Node:
 @pytest.fixture
 def gone(far: FarSide, node: Node) -> Node:
     """The node, whose port nobody listens on any more."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
-        node.base_url = f"http://127.0.0.1:{closed.server_port}"
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        node.base_url = f"http://127.0.0.1:{closed.getsockname()[1]}"
     node.save()
     return node
 
@@ -194,7 +122,7 @@ def bad(request: pytest.FixtureRequest, far: FarSide) -> tuple[str, bool]:
     if request.param == "gone":
         request.getfixturevalue("gone")
         return GONE, False
-    far.answer, said, maybe = BAD[request.param]
+    far.always, said, maybe = BAD[request.param]
     return said, maybe
 
 
@@ -283,24 +211,20 @@ class TestStart:
         assert said in job.trouble
         assert (job.start_sent_at is not None) == maybe
         assert job.next_check_at is not None and job.next_check_at > builders.NOW
-        assert [method for method, _path in far.asked if method != "GET"] == (
-            ["POST"] if said != GONE else []
-        )
+        assert far.asked == (["start"] if said != GONE else [])
 
     def test_next_step_looks_before_it_sends_again_where_the_start_may_have_arrived(
         self, team: Team, node: Node, bad: tuple[str, bool], far: FarSide
     ) -> None:
         job = builders.make_job(team=team, node=node)
         running.advance(job_id=job.pk, clock=at(0))
-        far.answer = says("[]")
+        far.always = says([])
         Node.objects.update(base_url=far.url)
         far.asked.clear()
 
         running.advance(job_id=job.pk, clock=at(120))
 
-        looks_first = [("GET", "/api/services/compute")]
-        sends = [("POST", "/api/services/freeCompute")]
-        assert far.asked == (looks_first if bad[1] else sends)
+        assert far.asked == (["jobs"] if bad[1] else ["start"])
 
     def test_address_that_only_an_operator_can_allow_ends_the_job_before_anything_is_sent(
         self, team: Team, node: Node, far: FarSide
@@ -316,24 +240,24 @@ class TestStart:
         assert far.asked == []
 
     def test_redirect_is_not_followed(self, team: Team, node: Node, far: FarSide) -> None:
-        far.answer = sends_on
+        far.always = sends_on
         job = builders.make_job(team=team, node=node)
 
         running.advance(job_id=job.pk, clock=at(0))
         nodes.look(node_id=node.pk, clock=at(1))
 
         assert Job.objects.get().state == State.STARTING
-        assert [path for _method, path in far.asked] == ["/api/services/freeCompute", "/"]
+        assert far.asked == ["start", "root"]
 
 
 class TestTooMany:
     def test_nothing_is_asked_before_the_pause_that_the_node_wants_is_over(
         self, team: Team, node: Node, far: FarSide
     ) -> None:
-        far.answer = BAD["429"][0]
+        far.always = BAD["429"][0]
         nodes.look(node_id=node.pk, clock=at(0))
         far.asked.clear()
-        far.answer = says("[]")
+        far.always = says([])
 
         assert not nodes.look(node_id=node.pk, clock=at(41))
         assert far.asked == []
