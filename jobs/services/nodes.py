@@ -59,7 +59,7 @@ def detect(*, base_url: str, metadata_url: str, allow_private: bool, clock: Cloc
     """
     with _asking("base_url"), _reach(base_url, allow_private=allow_private) as transport:
         identity = detection.detect(transport)
-    provider = identity.dialect == Node.Dialect.PROVIDER
+    provider = identity.dialect == "provider-v4"
     if provider and not metadata_url:
         raise InvalidInput(
             f"This is a Provider ({identity.software} {identity.version}), which does not describe its assets itself. "
