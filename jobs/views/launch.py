@@ -17,6 +17,7 @@ from jobs.forms.launch import LaunchForm
 from jobs.selectors import launch as choices
 from jobs.selectors.launch import LaunchOptions
 from jobs.services import launching
+from jobs.services.choosing import OwnAlgorithm
 from jobs.web import PortalRequest, page
 
 
@@ -74,6 +75,6 @@ def _first_values(request: PortalRequest, options: LaunchOptions) -> dict[str, A
     except ValueError:
         raise Missing("There is no such job in this team.") from None
     again = launching.rerun_request(actor=request.actor, job_id=job_id)
-    if isinstance(again.algorithm, launching.OwnAlgorithm) and not options.may_launch_code:
+    if isinstance(again.algorithm, OwnAlgorithm) and not options.may_launch_code:
         messages.warning(request, "That job ran somebody's own code, which your role may not launch.")
     return prefill.values_of_rerun(options, launch_key=key, again=again)
