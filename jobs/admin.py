@@ -7,20 +7,23 @@ row would tell of something that never happened.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin
 from django.db.models import Field, Model, QuerySet, URLField
-from django.http import HttpRequest
+from django.forms import model_to_dict
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from jobs import models
 from jobs.access import Actor
 from jobs.errors import PortalError
+from jobs.forms.nodes import NodeForm, Outcome, ask
 from jobs.models.teams import Role
 from jobs.services import catalogue, launching, nodes, refreshing, wallets
+from jobs.services.nodes import Detected
 
 admin.site.site_header = admin.site.site_title = "Ocean Portal"
 admin.site.index_title = "Operation"
@@ -94,24 +97,69 @@ class MembershipAdmin(_Page):
 @admin.register(models.Network)
 class NetworkAdmin(_Page):
     formfield_overrides = HTTPS_UNLESS_SAID
-    list_display = ["name", "chain_id", "is_sandbox"]
+    list_display = ["name", "chain_id", "rpc_url", "allow_private", "confirmations", "is_sandbox"]
     search_fields = ["name", "chain_id"]
     ordering = ["name", "pk"]
 
 
+class _Asked(HttpRequest):
+    outcome: Outcome
+
+
 @admin.register(models.Node)
 class NodeAdmin(_Page):
+    """The portal asks a new node, or one with a new address, what it is, before anything is saved."""
+
+    form = NodeForm
     formfield_overrides = HTTPS_UNLESS_SAID
-    list_display = ["name", "base_url", "dialect", "network", "answered_at", "trouble"]
+    fields = ["name", "base_url", "metadata_url", "network", "allow_private", "requests_per_minute"]
+    fields += ["unasked", "dialect", "provider_address", "said"]
+    fields += ["asked_at", "answered_at", "trouble", "next_look_at"]
+    list_display = ["name", "base_url", "dialect", "metadata_url", "network", "answered_at", "trouble"]
     list_filter = ["dialect", "network"]
     list_select_related = ["network"]
-    search_fields = ["name", "base_url"]
+    search_fields = ["name", "base_url", "metadata_url"]
     readonly_fields = ["provider_address", "said", "asked_at", "answered_at", "trouble", "next_look_at"]
     actions = ["look_now"]
     ordering = ["name", "pk"]
 
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: Any = None,
+    ) -> HttpResponse:
+        """Ask the node before Django opens its transaction: none waits for a far side."""
+        node = self.get_object(request, unquote(object_id)) if object_id else None
+        may = self.has_change_permission(request, node) if node else self.has_add_permission(request)
+        if request.method == "POST" and may:
+            known = model_to_dict(node) if node else None
+            cast("_Asked", request).outcome = ask(request.POST, known=known, clock=timezone.now)
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: models.Node | None = None) -> list[str]:
+        """Let a dialect be chosen for a new node only."""
+        return [*self.readonly_fields, *(["dialect"] if obj else [])]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Hand the form what asking brought."""
+        form = super().get_form(request, obj, change=change, **kwargs)
+        return type(form.__name__, (form,), {"outcome": getattr(request, "outcome", None)})
+
     def save_model(self, request: HttpRequest, obj: models.Node, form: Any, change: bool) -> None:
         """Save, and have the worker look at the node soon: without a date for that it never would."""
+        found = form.outcome
+        if isinstance(found, Detected):
+            obj.said, obj.provider_address = found.said, found.address
+            chains = ", ".join(map(str, found.chain_ids))
+            messages.info(
+                request, f"Found at {obj.base_url}: {found.software} {found.version}, for chain {chains}."
+            )
+            if obj.network.chain_id not in found.chain_ids:
+                messages.warning(request, f"It does not name the chain of {obj.network} among its own.")
+        elif "base_url" in form.changed_data:
+            obj.said = {}  # what stood there was said at another address
         super().save_model(request, obj, form, change)
         nodes.look_soon(node_ids=[obj.pk], now=timezone.now())
 
@@ -124,8 +172,17 @@ class NodeAdmin(_Page):
 
 @admin.register(models.Environment)
 class EnvironmentAdmin(_Written, _Page):
-    list_display = ["description", "node", "has_free_tier", "free_room", "seen_at", "gone_at"]
-    list_filter = ["has_free_tier", "node", ("gone_at", admin.EmptyFieldListFilter)]
+    list_display = [
+        "description",
+        "env_id",
+        "node",
+        "chain_id",
+        "has_free_tier",
+        "free_room",
+        "seen_at",
+        "gone_at",
+    ]
+    list_filter = ["has_free_tier", "node", "chain_id", ("gone_at", admin.EmptyFieldListFilter)]
     list_select_related = ["node"]
     search_fields = ["env_id", "description", "node__name"]
     ordering = ["node__name", "pk"]
@@ -157,6 +214,47 @@ class WalletAdmin(_Written, _Page):
             return "disabled"
 
         _each(request, queryset.filter(disabled_at=None), act, "wallet")
+
+
+@admin.register(models.ChainNonce)
+class ChainNonceAdmin(_Written, _Page):
+    list_display = ["address", "network", "next"]
+    list_filter = ["network"]
+    list_select_related = ["network"]
+    search_fields = ["address"]
+    ordering = ["network__name", "address", "pk"]
+
+
+@admin.register(models.Transaction)
+class TransactionAdmin(_Written, _Page):
+    """The signed bytes are no field of any page: whoever has them can send them."""
+
+    fields = ["job", "sequence", "step", "purpose", "told", "status", "network", "wallet", "to", "value_wei"]
+    fields += ["nonce", "gas", "max_fee_wei", "tx_hash", "sent_at", "block_number", "block_hash", "gas_used"]
+    fields += ["confirmed_at", "overtaken_at", "trouble"]
+    list_display = ["told", "status", "job", "wallet", "network", "nonce", "tx_hash", "block_number"]
+    list_filter = ["status", "purpose", "network", "job__team"]
+    list_select_related = ["job", "wallet", "network"]
+    search_fields = ["tx_hash", "told", "job__name", "job__id", "wallet__address"]
+    ordering = ["-id"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.Transaction]:
+        """Leave the bytes and the key in the database."""
+        return super().get_queryset(request).defer("data", "signed", "wallet__encrypted_key")
+
+
+@admin.register(models.Order)
+class OrderAdmin(_Written, _Page):
+    list_display = ["did", "service_id", "wallet", "consumer", "fee_valid_until", "transaction"]
+    list_filter = ["wallet__team", "transaction__network"]
+    list_select_related = ["wallet", "transaction"]
+    search_fields = ["did", "datatoken", "consumer", "transaction__tx_hash", "wallet__address"]
+    ordering = ["-id"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.Order]:
+        """Leave the bytes and the key in the database."""
+        bytes_of = ("transaction__data", "transaction__signed")
+        return super().get_queryset(request).defer(*bytes_of, "wallet__encrypted_key")
 
 
 @admin.register(models.NodeToken)

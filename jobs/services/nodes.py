@@ -2,21 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 
+from jobs.errors import InvalidInput, PortalError
 from jobs.models import Environment, Node
+from jobs.ocean import detect as detection
+from jobs.ocean.answers import Reply
 from jobs.ocean.compute import Environment as EnvironmentOffer
 from jobs.ocean.compute import NodeIdentity, Parsed
-from jobs.ocean.errors import OceanError
+from jobs.ocean.errors import BadAnswer, OceanError, Refused
+from jobs.ocean.transport import Transport
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, open_node
 
 LOOK_EVERY = timedelta(seconds=60)
 LOOK_AGAIN_AFTER_TROUBLE = timedelta(seconds=30)
 IDENTIFY_EVERY = timedelta(hours=1)
+
+
+class NodeSilent(PortalError):
+    """Nobody at an address said what it is; `field` names which of the two addresses that is."""
+
+    code = "unreachable"
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True)
+class Detected:
+    """What an address turned out to be. dialect: a value of Node.Dialect; said: as a Node keeps it."""
+
+    dialect: str
+    software: str
+    version: str
+    address: str
+    chain_ids: tuple[int, ...]
+    said: dict[str, Any]
+
+
+def detect(*, base_url: str, metadata_url: str, allow_private: bool, clock: Clock) -> Detected:
+    """Ask an address what is there, and whether the Aquarius of a Provider is one; at most two questions.
+
+    Raises:
+        InvalidInput: it is neither dialect, with what was found; or a Provider without an Aquarius; or an Aquarius
+            that is none. Its field is base_url or metadata_url.
+        NodeSilent: nobody answered.
+    """
+    with _asking("base_url"), _reach(base_url, allow_private=allow_private) as transport:
+        identity = detection.detect(transport)
+    provider = identity.dialect == "provider-v4"
+    if provider and not metadata_url:
+        raise InvalidInput(
+            f"This is a Provider ({identity.software} {identity.version}), which does not describe its assets itself. "
+            "Enter the address of the Aquarius that does.",
+            field="metadata_url",
+            code="no_aquarius",
+        )
+    if metadata_url and not provider:
+        raise InvalidInput(
+            "This is an Ocean Node, which describes its assets itself. Leave the Aquarius empty.",
+            field="metadata_url",
+            code="needless_aquarius",
+        )
+    if metadata_url:
+        with _asking("metadata_url"), _reach(metadata_url, allow_private=allow_private) as transport:
+            _require_aquarius(transport)
+    return Detected(
+        dialect=identity.dialect,
+        software=identity.software,
+        version=identity.version,
+        address=identity.address,
+        chain_ids=identity.chain_ids,
+        said=_said(identity, now=clock()),
+    )
 
 
 def look(*, node_id: int, clock: Clock) -> bool:
@@ -71,14 +138,7 @@ def _store(
     }
     if identity is not None:
         facts["provider_address"] = identity.address
-        facts["said"] = {
-            "software": identity.software,
-            "version": identity.version,
-            "chain_ids": list(identity.chain_ids),
-            "addresses": {str(chain_id): str(address) for chain_id, address in identity.addresses.items()},
-            "endpoints": {name: list(place) for name, place in identity.endpoints.items()},
-            "identified_at": now.isoformat(),
-        }
+        facts["said"] = _said(identity, now=now)
     with transaction.atomic():
         Node.objects.filter(pk=node.pk).update(**facts)
         for offer in offers:
@@ -99,3 +159,46 @@ def _store(
         Environment.objects.filter(node=node, gone_at__lt=now, jobs=None).delete()
         if not offers.skipped:  # an entry that could not be read is not proven to be gone
             Environment.objects.filter(node=node, gone_at=None, seen_at__lt=now).update(gone_at=now)
+
+
+def _said(identity: NodeIdentity, *, now: datetime) -> dict[str, Any]:
+    """Return what a service said of itself as a Node keeps it."""
+    return {
+        "software": identity.software,
+        "version": identity.version,
+        "chain_ids": list(identity.chain_ids),
+        "addresses": {str(chain_id): str(address) for chain_id, address in identity.addresses.items()},
+        "endpoints": {name: list(place) for name, place in identity.endpoints.items()},
+        "identified_at": now.isoformat(),
+    }
+
+
+def _reach(url: str, *, allow_private: bool) -> Transport:
+    # No budget: there is no node yet that could have one.
+    return Transport(url, admit=lambda: None, allow_private=allow_private, monotonic=time.monotonic)
+
+
+@contextmanager
+def _asking(field: str) -> Iterator[None]:
+    """Turn what becomes of a question into what the operator is told beside the field."""
+    try:
+        yield
+    except (BadAnswer, Refused) as error:
+        raise InvalidInput(error.message, field=field, code=error.code) from None
+    except OceanError as error:
+        raise NodeSilent(error.message, field=field) from None
+
+
+def _require_aquarius(transport: Transport) -> None:
+    """Refuse what does not say which chains it follows. Source: provider-v4 recording 92-aquarius-chains."""
+
+    def explain(reply: Reply) -> OceanError | None:
+        return none if 400 <= reply.status < 500 and reply.status != 429 else None
+
+    none = BadAnswer(
+        f"{transport.host} is no Aquarius: it does not say which chains it follows. Check the address.",
+        code="not_an_aquarius",
+    )
+    chains = transport.get_json(path="/api/aquarius/chains/list", explain=explain, retry=False)
+    if not isinstance(chains, dict) or not all(str(chain).isdigit() for chain in chains):
+        raise none

@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from jobs.lifecycle import State
-from jobs.models import Job, JobEvent, NodeToken, NonceLease
+from jobs.models import ChainNonce, Job, JobEvent, NodeToken, NonceLease
 from jobs.services import catalogue, vault
 from tests import builders
 from tests.conftest import Cast
@@ -51,6 +51,8 @@ def records(cast: Cast) -> Job:
     builders.make_log(job=job, text="a line\n")
     builders.make_result(job=job)
     builders.beat()
+    builders.make_order(job=job)
+    ChainNonce.objects.create(network=node.network, address=wallet.address)
     NonceLease.objects.create(node=node, address=wallet.address)
     NodeToken.objects.create(
         wallet=wallet, node=node, encrypted_token=vault.seal(b"the token"), expires_at=builders.NOW
@@ -100,6 +102,7 @@ class TestPages:
 
         assert "encrypted" not in html.lower()
         assert "gAAAA" not in html  # how every Fernet token begins
+        assert "signed bytes" not in html  # what the builder signs
 
     def test_are_closed_to_members(self, bob: Client, records: Job, model: type[Model]) -> None:
         assert bob.get(url(model, "changelist")).status_code == 302
@@ -174,6 +177,7 @@ class TestOtherActions:
             {
                 "name": "New node",
                 "base_url": "https://node.example",
+                "unasked": "on",
                 "dialect": "ocean-node",
                 "network": network.pk,
                 "requests_per_minute": "30",

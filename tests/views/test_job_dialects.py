@@ -143,13 +143,13 @@ class TestOrders:
         self, vera: Client, cast: Cast, quay: Node, django_assert_max_num_queries: Any
     ) -> None:
         first = provider_job(cast, quay, state=State.SUCCEEDED)
-        job = provider_job(cast, quay, algorithm_order=builders.make_order(job=first))
+        job = provider_job(cast, quay, state=State.RUNNING, algorithm_order=builders.make_order(job=first))
         job.inputs.update(order=builders.make_order(job=first))
         for _ in range(5):
             builders.make_transaction(job=job)
 
-        # 3 who is asking, 2 frame, 4 job, events, results, inputs, 1 transactions, 2 what is usual, 2 watched.
-        with django_assert_max_num_queries(14):
+        # 3 who is asking, 2 frame, 4 job, events, results, inputs, 1 transactions, 2 what is usual, 3 watched.
+        with django_assert_max_num_queries(15):
             vera.get(address(job))
 
 
