@@ -3,7 +3,7 @@
 from jobs.models.catalogue import Algorithm, Asset, Dataset
 from jobs.models.jobs import Job, JobEvent, JobInput, LogChunk, Pulse, Result
 from jobs.models.networks import Environment, Network, Node, NodeBudget
-from jobs.models.orders import ChainNonce, Order, Transaction
+from jobs.models.orders import ChainNonce, EscrowAccount, Order, SpendingLimit, Token, Transaction
 from jobs.models.teams import Membership, Team, User
 from jobs.models.wallets import NodeToken, NonceLease, Wallet
 
@@ -13,6 +13,7 @@ __all__ = [
     "ChainNonce",
     "Dataset",
     "Environment",
+    "EscrowAccount",
     "Job",
     "JobEvent",
     "JobInput",
@@ -26,7 +27,9 @@ __all__ = [
     "Order",
     "Pulse",
     "Result",
+    "SpendingLimit",
     "Team",
+    "Token",
     "Transaction",
     "User",
     "Wallet",

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from django.db import models
 
 from jobs.ocean.compute import CAPABILITIES, Capabilities
+from jobs.ocean.units import Address
 
 
 class Network(models.Model):
@@ -40,6 +41,11 @@ class Network(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.chain_id})"
+
+    def known_sellers(self) -> frozenset[Address]:
+        """Return the dispensers and exchanges that the operator named: others are not bought from."""
+        named = (self.contracts.get(name) for name in ("Dispenser", "FixedPrice"))
+        return frozenset(Address.parse(place) for place in named if isinstance(place, str))
 
 
 def normal_endpoint(url: str) -> str:

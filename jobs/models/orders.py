@@ -6,6 +6,7 @@ from django.db import models
 
 from jobs.models.jobs import Job
 from jobs.models.networks import Network
+from jobs.models.teams import User
 from jobs.models.wallets import Wallet
 
 _DIGITS = 78  # of an amount in wei, which fits into no integer column
@@ -20,6 +21,14 @@ class ChainNonce(models.Model):
     network = models.ForeignKey(Network, on_delete=models.PROTECT, related_name="+")
     address = models.CharField(max_length=42)
     next = models.PositiveBigIntegerField(default=0)
+    payer = models.ForeignKey(
+        Job,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="The job that spends from the address now: allowances and authorisations are one job's at a time.",
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["network", "address"], name="chain_nonce_once")]
@@ -53,11 +62,27 @@ class Transaction(models.Model):
         DROPPED = "dropped", "Never mined: its nonce was used by something else"
 
     class Purpose(models.TextChoices):
+        APPROVAL = "approval", "Let a contract draw a token"
         DISPENSE = "dispense", "Get a datatoken from its dispenser"
+        PURCHASE = "purchase", "Buy a datatoken"
         ORDER = "order", "Order"
         RENEWAL = "renewal", "Renew an order"
+        DEPOSIT = "deposit", "Pay into the escrow"
+        AUTHORIZATION = "authorization", "Let a node lock in the escrow"
+        WITHDRAWAL = "withdrawal", "Take back from the escrow"
+        RELEASE = "release", "Free locks that are over their time"
 
-    job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="transactions")
+    job = models.ForeignKey(
+        Job, on_delete=models.PROTECT, null=True, blank=True, related_name="transactions"
+    )
+    asked_by = models.ForeignKey(
+        User,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Who wanted it, where it is no job's.",
+    )
     sequence = models.PositiveIntegerField(help_text="Place among the job's transactions.")
     step = models.PositiveIntegerField(
         help_text="All of a step must be confirmed before the next is prepared."
@@ -69,6 +94,10 @@ class Transaction(models.Model):
     to = models.CharField(max_length=42)
     data = models.BinaryField()
     value_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0, default=0)
+    token = models.CharField(max_length=42, blank=True, help_text="What it moves from the wallet, if it does.")
+    amount_wei = models.DecimalField(
+        max_digits=_DIGITS, decimal_places=0, default=0, help_text="At the most, of that token."
+    )
 
     status = models.CharField(max_length=20, choices=Status, default=Status.PLANNED)
     nonce = models.PositiveBigIntegerField(null=True, blank=True)
@@ -156,3 +185,61 @@ class Order(models.Model):
 
     def __str__(self) -> str:
         return f"order of {self.did} by {self.wallet}"
+
+
+class Token(models.Model):
+    """A token that something is paid in, as its contract describes it: a stranger's words, cleaned."""
+
+    network = models.ForeignKey(Network, on_delete=models.CASCADE, related_name="tokens")
+    address = models.CharField(max_length=42)
+    symbol = models.CharField(max_length=20)
+    decimals = models.PositiveSmallIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["network", "address"], name="token_once")]
+
+    def __str__(self) -> str:
+        return f"{self.symbol} on {self.network}"
+
+
+class SpendingLimit(models.Model):
+    """The most of a token that one job may spend from a wallet. Without a row a wallet spends nothing of the token."""
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.CASCADE, related_name="limits")
+    token = models.ForeignKey(Token, on_delete=models.PROTECT, related_name="+")
+    per_job_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0)
+    set_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    set_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["wallet", "token"], name="spending_limit_once"),
+            models.CheckConstraint(condition=models.Q(per_job_wei__gte=0), name="spending_limit_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"limit of {self.wallet} for {self.token}"
+
+
+class EscrowAccount(models.Model):
+    """What a wallet has in an escrow, of one token, as it was last read from the chain."""
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.CASCADE, related_name="escrows")
+    token = models.ForeignKey(Token, on_delete=models.PROTECT, related_name="+")
+    escrow = models.CharField(max_length=42)
+    available_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0, default=0)
+    locked_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0, default=0)
+    locks = models.JSONField(
+        default=list, blank=True, help_text="id, payee, amount_wei (text) and expires_at of each lock."
+    )
+    read_at = models.DateTimeField(null=True, blank=True)
+    next_look_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    trouble = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["wallet", "token", "escrow"], name="escrow_account_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"escrow of {self.wallet} in {self.token}"

@@ -26,23 +26,15 @@ from jobs.ocean.transactions import Transaction as Unsigned
 from jobs.ocean.units import Address, Wei, from_wei
 from jobs.services import vault
 from jobs.services.gateway import Clock, open_chain
+from jobs.services.outlays import CannotOrder, network_of, refuse_wrong_chain
 
-ONE_TOKEN = 10**18  # datatokens have 18 decimals; an order spends one
 LEASE = timedelta(seconds=90)
 GAS_MARGIN = Decimal("1.25")
 OVERTAKEN_FOR = timedelta(seconds=60)  # an RPC endpoint may know of a nonce before it knows of the receipt
 SEND_AGAIN = timedelta(seconds=60)
 LOOK_SOON, LOOK_LATER = timedelta(seconds=2), timedelta(seconds=12)
-DISPENSES_MAX = 10  # for one job, those that others used up included
 STRAYS_MAX = 50
 LOOK_FOR_STRAYS = timedelta(seconds=15)
-DISPENSE_STEP, ORDER_STEP = 10, 20  # with room between them
-
-
-class CannotOrder(PortalError):
-    """What a start needs cannot be had. Nothing was sent for this job."""
-
-    code = "cannot_order"
 
 
 def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
@@ -54,7 +46,7 @@ def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
         NoChain, OceanError: the chain could not be asked; what was prepared stays as it is.
         CannotOrder: what is left cannot be sent.
     """
-    network = network_of(job)
+    network = network_of(node=job.node, environment=job.environment)
     with open_chain(network=network) as chain:
         refuse_wrong_chain(chain=chain, network=network)
         while True:
@@ -76,7 +68,7 @@ def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
                 _paid(job=job, holder=holder, now=now)
                 return None
             for tx in [tx for tx in planned if tx.step == planned[0].step]:
-                _prepare(tx=tx, chain=chain, network=network, job=job)
+                _prepare(tx=tx, chain=chain, network=network)
 
 
 def settle(*, job_id: uuid.UUID, clock: Clock) -> None:
@@ -86,7 +78,7 @@ def settle(*, job_id: uuid.UUID, clock: Clock) -> None:
     Safe to run twice, late, or never.
     """
     job = Job.objects.select_related("wallet", "node__network", "environment").get(pk=job_id)
-    network = network_of(job)
+    network = network_of(node=job.node, environment=job.environment)
     with open_chain(network=network) as chain:
         refuse_wrong_chain(chain=chain, network=network)
         _see_to(job=job, chain=chain, network=network, now=clock())
@@ -105,69 +97,21 @@ def claim_strays(*, now: datetime) -> set[uuid.UUID]:
     return claimed
 
 
-def network_of(job: Job) -> Network:
-    """Return the network that a job's orders are made on.
+def plan_one(
+    *,
+    job: Job,
+    network: Network,
+    step: int,
+    purpose: str,
+    told: str,
+    call: Call,
+    token: str = "",
+    amount_wei: int | Decimal = 0,
+) -> Transaction:
+    """Write down one transaction that is to be made, at the end of the job's list.
 
-    Raises:
-        CannotOrder: the portal does not know it.
+    token, amount_wei: what it moves from the wallet, at the most.
     """
-    chain_id = job.environment.chain_id or job.node.network.chain_id
-    network = Network.objects.filter(chain_id=chain_id).first()
-    if network is None:
-        raise CannotOrder(
-            f"The environment takes orders on chain {chain_id}, which is not among this portal's networks. "
-            "An operator can add it.",
-            code="no_network",
-        )
-    return network
-
-
-def refuse_wrong_chain(*, chain: Chain, network: Network) -> None:
-    """Ask the endpoint which chain it is, before anything is believed or sent.
-
-    Raises:
-        CannotOrder: it is another one.
-    """
-    found = chain.chain_id()
-    if found != network.chain_id:
-        raise CannotOrder(
-            f"The RPC endpoint of {network.name} is one of chain {found}, not of {network.chain_id}. "
-            "An operator has to correct it.",
-            code="wrong_chain",
-        )
-
-
-def dispensed(
-    *, chain: Chain, network: Network, job: Job, datatoken: Address, name: str, amount_wei: Wei
-) -> tuple[int, str, str, Call]:
-    """Return the call that gets datatokens from their dispenser: its step, its purpose, what it is for, and itself.
-
-    Raises:
-        CannotOrder: nobody gives them away, or not so many.
-    """
-    tokens = from_wei(amount_wei).normalize()
-    no_way = CannotOrder(
-        f"The wallet “{job.wallet.label}” lacks {tokens:f} datatoken of “{name}”, and nobody gives them away. "
-        "Get one first, from whoever published it.",
-        code="no_datatoken",
-    )
-    address = network.contracts.get("Dispenser")
-    if not address:
-        raise no_way
-    dispenser = Address(address)
-    status = orders.dispenser_status(chain, dispenser=dispenser, datatoken=datatoken)
-    may_take = status.allowed_swapper in (None, Address(job.wallet.address))
-    if not status.active or status.max_tokens_wei < amount_wei or not may_take:
-        raise no_way
-    call = orders.dispense(
-        dispenser=dispenser, datatoken=datatoken, amount_wei=amount_wei, to=Address(job.wallet.address)
-    )
-    told = f"Get {tokens:f} datatoken of “{name}” from its dispenser"
-    return DISPENSE_STEP, Transaction.Purpose.DISPENSE, told[:200], call
-
-
-def plan_one(*, job: Job, network: Network, step: int, purpose: str, told: str, call: Call) -> Transaction:
-    """Write down one transaction that is to be made, at the end of the job's list."""
     last = Transaction.objects.filter(job=job).aggregate(last=Max("sequence"))["last"]
     return Transaction.objects.create(
         job=job,
@@ -180,6 +124,8 @@ def plan_one(*, job: Job, network: Network, step: int, purpose: str, told: str, 
         to=call.to,
         data=call.data,
         value_wei=call.value_wei,
+        token=token,
+        amount_wei=amount_wei,
     )
 
 
@@ -202,15 +148,13 @@ def _of(job: Job, *statuses: str) -> list[Transaction]:
     )
 
 
-def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> None:
+def _prepare(*, tx: Transaction, chain: Chain, network: Network) -> None:
     """Reserve a nonce, sign, and store the bytes, all in one commit; nothing is sent."""
     sender, to, data = Address(tx.wallet.address), Address(tx.to), bytes(tx.data)
     value = Wei(int(tx.value_wei))
     try:
         gas = chain.estimate_gas(sender=sender, to=to, data=data, value_wei=value)
     except ChainError as error:
-        if error.code == "reverted" and _lacks_token(tx=tx, chain=chain, network=network, job=job):
-            return
         if error.code == "reverted":
             Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
                 status=Transaction.Status.REFUSED, trouble=error.message[:300]
@@ -257,29 +201,6 @@ def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> No
                     transaction.set_rollback(True)  # prepared by somebody else: the nonce is given back
                 return
         counter.refresh_from_db()
-
-
-def _lacks_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> bool:
-    """Plan to get the datatoken that an order would spend, where another job of the wallet was faster to spend it."""
-    order = Order.objects.filter(transaction=tx, renews=None).first()
-    if order is None:
-        return False
-    datatoken = Address(order.datatoken)
-    if orders.balance_of(chain, token=datatoken, owner=Address(tx.wallet.address)) >= ONE_TOKEN:
-        return False
-    before = Transaction.objects.filter(job=job, purpose=Transaction.Purpose.DISPENSE).count()
-    if before >= DISPENSES_MAX:
-        return False
-    _step, purpose, told, call = dispensed(
-        chain=chain,
-        network=network,
-        job=job,
-        datatoken=datatoken,
-        name=order.asset_name,
-        amount_wei=Wei(ONE_TOKEN),
-    )
-    plan_one(job=job, network=network, step=tx.step - 1, purpose=purpose, told=told, call=call)
-    return True
 
 
 def _send(*, tx: Transaction, chain: Chain, now: datetime) -> None:
@@ -370,7 +291,14 @@ def _again(*, tx: Transaction) -> None:
     call = Call(to=Address(tx.to), data=bytes(tx.data), value_wei=Wei(int(tx.value_wei)))
     with transaction.atomic():
         anew = plan_one(
-            job=tx.job, network=tx.network, step=tx.step, purpose=tx.purpose, told=tx.told, call=call
+            job=tx.job,
+            network=tx.network,
+            step=tx.step,
+            purpose=tx.purpose,
+            told=tx.told,
+            call=call,
+            token=tx.token,
+            amount_wei=tx.amount_wei,
         )
         if not Transaction.objects.filter(pk=tx.pk, replaced_by=None).update(replaced_by=anew):
             transaction.set_rollback(True)  # somebody else has done it

@@ -9,10 +9,12 @@ from jobs.ocean.compute import (
     AssetInput,
     CodeAlgorithm,
     Container,
+    Payment,
     StartRequest,
     UrlAlgorithm,
     UrlFile,
 )
+from jobs.ocean.units import Address
 
 
 def start_request(job: Job) -> StartRequest:
@@ -36,7 +38,16 @@ def start_request(job: Job) -> StartRequest:
         max_duration_s=job.max_duration_s,
         queue_wait_s=job.queue_wait_s or None,
         tag=str(job.tag),
+        resources=tuple((name, amount) for name, amount in job.resources.items()) if job.resources else None,
+        payment=_payment(job),
     )
+
+
+def _payment(job: Job) -> Payment | None:
+    """Return what a job is paid in from the escrow; a Provider's jobs are paid with their orders."""
+    if job.free or not job.node.can.escrow:
+        return None
+    return Payment(chain_id=job.node.network.chain_id, token=Address(job.payment_token))
 
 
 def _algorithm(job: Job) -> Algorithm:

@@ -1,0 +1,41 @@
+"""What tokens are called and how their amounts are written, remembered from their contracts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from jobs.models import Network, Token
+from jobs.ocean import orders
+from jobs.ocean.chain import Chain
+from jobs.ocean.units import Address, Wei, from_wei
+
+
+def learn(*, chain: Chain, network: Network, addresses: Iterable[Address]) -> None:
+    """Ask the contracts of those tokens that are not known yet for their symbol and decimals.
+
+    Raises:
+        OceanError: from the chain.
+    """
+    there = set(Token.objects.filter(network=network).values_list("address", flat=True))
+    for address in addresses:
+        if address not in there:
+            info = orders.token_info(chain, token=address)
+            Token.objects.get_or_create(
+                network=network,
+                address=address,
+                defaults={"symbol": info.symbol or "tokens", "decimals": info.decimals},
+            )
+
+
+def known(*, network: Network, address: str) -> Token:
+    """Return a token that was learnt. Raises: Token.DoesNotExist."""
+    return Token.objects.get(network=network, address=address)
+
+
+def told(*, network: Network, token: str, amount_wei: Wei | int | Decimal) -> str:
+    """Write an amount with its token, such as "2.5 OCEAN"; in the smallest unit where the token is not known."""
+    row = Token.objects.filter(network=network, address=token).first()
+    if row is None:
+        return f"{int(amount_wei)} of the smallest unit of {token}"
+    return f"{from_wei(int(amount_wei), decimals=row.decimals).normalize():f} {row.symbol}"
