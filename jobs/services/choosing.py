@@ -8,22 +8,24 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
+from decimal import Decimal
 from typing import Any
 
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput
-from jobs.models import Asset, Environment, Node, Wallet
+from jobs.models import Asset, Environment, Node, SpendingLimit, Wallet
 from jobs.models.networks import normal_endpoint
 from jobs.ocean.compute import Environment as EnvironmentOffer
 from jobs.ocean.compute import stored_environment
+from jobs.ocean.units import Address
 from jobs.services import catalogue
 
 PARAMETERS_MAX_BYTES = 20_000  # a node takes bodies up to 100 kB (recording 17, exchange 29)
 CODE_MAX_BYTES = 60_000  # leaves room beside it for everything else, written as JSON
 DATASETS_MAX = 20
-FREE = "free"
+FREE, PAID = "free", "paid"
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,11 @@ class OwnAlgorithm:
 class LaunchRequest:
     """What a person wants to run.
 
-    environment: the number of an Environment row, a node's environment id, or "free": the free tier with the most room
-        on a node that serves all the datasets.
+    environment: the number of an Environment row, a node's environment id, "free": the free tier with the most room on
+        a node that serves all the datasets, or "paid": the cheapest paid one there that fits.
+    paid: run in the paid part of an environment that has a free tier too. token: the address of what it is paid in, ""
+        for the first that the environment takes and the wallet may spend. resources: amounts by id; None takes the least.
+    most: the most that is agreed to, in wei by token; without it nothing is spent.
     algorithm: a DID or a name as of a dataset; or code of one's own.
     wallet: the number of a Wallet row, or its label.
     max_duration_s, queue_wait_s: None takes the environment's limit for both.
@@ -74,6 +79,10 @@ class LaunchRequest:
     queue_wait_s: int | None = None
     name: str = ""
     rerun_of: uuid.UUID | None = None
+    paid: bool = False
+    token: str = ""
+    resources: Mapping[str, float] | None = None
+    most: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,19 @@ class Plan:
     max_duration_s: int
     queue_wait_s: int
     name: str
+    free: bool
+    payment_token: str
+    resources: dict[str, float] | None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a job is to run: an environment as it was last seen, its free tier or not, and what it is paid in."""
+
+    environment: Environment
+    offer: EnvironmentOffer
+    free: bool
+    token: str = ""
 
 
 def plan(*, actor: Actor, request: LaunchRequest) -> Plan:
@@ -121,20 +143,17 @@ def plan(*, actor: Actor, request: LaunchRequest) -> Plan:
     else:
         algorithm = _algorithm(actor=actor, ref=request.algorithm)
     node_ids = _serving_nodes(inputs)
-    environment, offer = _environment(
-        ref=request.environment, node_ids=node_ids, chain_ids={x.dataset.chain_id for x in inputs}
-    )
-    can = environment.node.can
-    if offer.free is None:
-        raise InvalidInput(
-            f"“{environment}” has no free tier. Choose an environment with one.", field="environment"
-        )
-    if algorithm.own is not None and can.trust_enforced:
-        _refuse_where_own_code_is_not_allowed(inputs)
-    limit_s = offer.free.max_duration_s or offer.max_duration_s
     wallet = _wallet(actor=actor, ref=request.wallet)
+    place = _place(
+        request=request, wallet=wallet, node_ids=node_ids, chain_ids={x.dataset.chain_id for x in inputs}
+    )
+    environment, offer, can = place.environment, place.offer, place.environment.node.can
+    if algorithm.own is not None and (can.trust_enforced or not place.free):
+        _refuse_where_own_code_is_not_allowed(inputs)
+    tier = offer.free if place.free else None
+    limit_s = (tier.max_duration_s if tier else 0) or offer.max_duration_s
     # A Provider compares the publishers' lists with the environment before an order, with the wallet at the start.
-    users = [wallet.address, *([offer.consumer_address] if can.orders else [])]
+    users = [wallet.address, *([offer.consumer_address] if can.orders or not place.free else [])]
     _refuse_what_cannot_be_consumed(inputs=inputs, algorithm=algorithm, users=users)
     names = ", ".join(x.dataset.name for x in inputs)
     return Plan(
@@ -166,6 +185,9 @@ def plan(*, actor: Actor, request: LaunchRequest) -> Plan:
         if can.queue
         else 0,
         name=(request.name.strip() or f"{algorithm.name}, {names}")[:200],
+        free=place.free,
+        payment_token=place.token,
+        resources=_resources(given=request.resources, place=place),
     )
 
 
@@ -337,14 +359,15 @@ def _serving_nodes(inputs: tuple[_Input, ...]) -> set[int]:
     return common
 
 
-def _environment(
-    *, ref: str, node_ids: set[int], chain_ids: set[int]
-) -> tuple[Environment, EnvironmentOffer]:
+def _place(*, request: LaunchRequest, wallet: Wallet, node_ids: set[int], chain_ids: set[int]) -> _Place:
     there = Environment.objects.filter(
         node_id__in=node_ids, gone_at=None, chain_id__in=chain_ids | {0}
-    ).select_related("node")
+    ).select_related("node__network")
+    ref = request.environment
     if not ref:
         raise InvalidInput("Choose an environment.", field="environment")
+    if ref == PAID:
+        return _cheapest(request=request, wallet=wallet, there=list(there.order_by("pk")))
     if ref == FREE:
         row = there.filter(has_free_tier=True).order_by("-free_room", "pk").first()
         if row is None:
@@ -353,17 +376,108 @@ def _environment(
                 field="environment",
                 code="no_free_tier",
             )
-    else:
-        by = {"pk": int(ref)} if ref.isascii() and ref.isdigit() and len(ref) < 12 else {"env_id": ref}
-        row = there.filter(**by).first()
-        if row is None:
-            raise InvalidInput(
-                "This environment is not (or no longer) offered by the node that serves the data.",
-                field="environment",
-                code="unknown_environment",
-                candidates=tuple(there.values_list("env_id", flat=True)),
+        return _Place(environment=row, offer=_offer(row), free=True)
+    by = {"pk": int(ref)} if ref.isascii() and ref.isdigit() and len(ref) < 12 else {"env_id": ref}
+    row = there.filter(**by).first()
+    if row is None:
+        raise InvalidInput(
+            "This environment is not (or no longer) offered by the node that serves the data.",
+            field="environment",
+            code="unknown_environment",
+            candidates=tuple(there.values_list("env_id", flat=True)),
+        )
+    offer = _offer(row)
+    if offer.free is not None and not request.paid:
+        return _Place(environment=row, offer=offer, free=True)
+    taken = _tokens_taken(row=row, offer=offer)
+    spendable = _spendable(wallet=wallet)
+    token = request.token or next((t for t in taken if t in spendable), taken[0] if taken else "")
+    if token not in taken:
+        raise InvalidInput(
+            f"“{row}” takes no payment that this portal could make."
+            if not taken
+            else f"“{row}” does not take this token.",
+            field="environment",
+            code="token_not_taken",
+            candidates=tuple(taken),
+        )
+    return _Place(environment=row, offer=offer, free=False, token=token)
+
+
+def _cheapest(*, request: LaunchRequest, wallet: Wallet, there: list[Environment]) -> _Place:
+    """Choose the paid environment that costs least for the time and the resources that are wanted.
+
+    Prices in different tokens are not comparable: the tokens that the wallet may spend come first, in the order of their
+    limits' making, and the cheapest of the first one wins.
+    """
+    spendable = _spendable(wallet=wallet)
+    places: list[tuple[int, Decimal, int, _Place]] = []
+    for row in there:
+        offer = _offer(row)
+        wanted_s = request.max_duration_s
+        if wanted_s is not None and wanted_s > offer.max_duration_s:
+            continue
+        for token in _tokens_taken(row=row, offer=offer):
+            if request.token and token != request.token:
+                continue
+            cost = offer.cost(
+                chain_id=_chain_of(row),
+                token=Address(token),
+                duration_s=wanted_s,
+                resources=tuple((request.resources or {}).items()) or None,
             )
-    return row, stored_environment(row.raw, dialect=row.node.dialect)
+            if cost is not None and cost > 0:
+                rank = spendable.index(token) if token in spendable else len(spendable)
+                place = _Place(environment=row, offer=offer, free=False, token=token)
+                places.append((rank, cost, row.pk, place))
+    if not places:
+        raise InvalidInput(
+            "No node that serves these datasets offers a paid environment that fits.",
+            field="environment",
+            code="no_paid_environment",
+        )
+    return min(places, key=lambda found: found[:3])[3]
+
+
+def _offer(row: Environment) -> EnvironmentOffer:
+    return stored_environment(row.raw, dialect=row.node.dialect)
+
+
+def _chain_of(row: Environment) -> int:
+    return row.chain_id or row.node.network.chain_id
+
+
+def _tokens_taken(*, row: Environment, offer: EnvironmentOffer) -> list[str]:
+    """Return the tokens that an environment is paid in, on the chain that its orders are made on."""
+    if offer.price_min is not None:
+        return [str(offer.fee_token)] if offer.fee_token else []
+    return [str(tariff.token) for tariff in offer.tariffs if tariff.chain_id == _chain_of(row)]
+
+
+def _spendable(*, wallet: Wallet) -> list[str]:
+    limits = SpendingLimit.objects.filter(wallet=wallet, per_job_wei__gt=0).order_by("pk")
+    return list(limits.values_list("token__address", flat=True))
+
+
+def _resources(*, given: Mapping[str, float] | None, place: _Place) -> dict[str, float] | None:
+    """Check amounts against what the environment gives one job; a node clamps and refuses, we say so before."""
+    if not given:
+        return None
+    if place.offer.price_min is not None:
+        raise InvalidInput(
+            "This environment comes as it is: its resources cannot be chosen.", field="resources"
+        )
+    tier = place.offer.free if place.free else None
+    offered = {resource.id: resource for resource in (tier.resources if tier else place.offer.resources)}
+    for name, amount in given.items():
+        resource = offered.get(name)
+        if resource is None:
+            raise InvalidInput(f"The environment has no resource “{name[:40]}”.", field="resources")
+        if not resource.min <= amount <= resource.max:
+            raise InvalidInput(
+                f"The environment gives a job {resource.min:g} to {resource.max:g} of {name}.", field="resources"
+            )
+    return dict(given)
 
 
 def _wallet(*, actor: Actor, ref: str) -> Wallet:

@@ -52,6 +52,10 @@ def launch(*, actor: Actor, request: LaunchRequest, launch_key: uuid.UUID, now: 
                 parameters=plan.parameters,
                 max_duration_s=plan.max_duration_s,
                 queue_wait_s=plan.queue_wait_s,
+                free=plan.free,
+                payment_token=plan.payment_token,
+                resources=plan.resources,
+                most={token: str(amount) for token, amount in request.most.items()},
                 requested_at=now,
                 next_check_at=now,
             )
@@ -103,6 +107,9 @@ def rerun_request(*, actor: Actor, job_id: uuid.UUID) -> LaunchRequest:
         queue_wait_s=job.queue_wait_s,
         name=job.name,
         rerun_of=job.pk,
+        paid=not job.free,
+        token=job.payment_token,
+        resources=job.resources,
     )
 
 

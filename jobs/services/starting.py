@@ -37,7 +37,7 @@ def begin(*, job: Job, holder: str, clock: Clock) -> None:
     """Take a launched job up: order what its start needs, or start it."""
     if job.cancel_requested_at is not None:
         _cancel(job=job, holder=holder, now=clock())
-    elif job.node.can.orders:
+    elif job.node.can.orders or not job.free:
         _plan(job=job, holder=holder, clock=clock)
     else:
         begin_start(job=job, holder=holder, clock=clock)
