@@ -23,6 +23,9 @@ class Action(StrEnum):
     STOP_OWN = "stop a job"
     EDIT_CATALOGUE = "add or refresh datasets and algorithms"
     MANAGE_WALLETS = "manage wallets"
+    SET_LIMITS = "set what may be spent"
+    MANAGE_ESCROW = "take money back from an escrow"
+    UNSTICK = "speed up or cancel a transaction"
 
 
 _EVERYBODY = frozenset(Role)
@@ -35,6 +38,9 @@ ALLOWED: dict[Action, frozenset[Role]] = {
     Action.STOP_OWN: frozenset({Role.OWNER, Role.ADMIN, Role.LAUNCHER}),
     Action.EDIT_CATALOGUE: frozenset({Role.OWNER, Role.ADMIN}),
     Action.MANAGE_WALLETS: frozenset({Role.OWNER, Role.ADMIN}),
+    Action.SET_LIMITS: frozenset({Role.OWNER}),
+    Action.MANAGE_ESCROW: frozenset({Role.OWNER}),
+    Action.UNSTICK: frozenset({Role.OWNER}),
 }
 
 

@@ -9,16 +9,7 @@ from decimal import Decimal
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput
 from jobs.models import Token
-from jobs.ocean.compute import (
-    AlgorithmInput,
-    AssetInput,
-    CodeAlgorithm,
-    Container,
-    Payment,
-    StartRequest,
-    UrlAlgorithm,
-    UrlFile,
-)
+from jobs.ocean.compute import AssetInput, Payment, StartRequest
 from jobs.ocean.errors import OceanError
 from jobs.ocean.units import Address, from_wei
 from jobs.services import choosing, ordering, outlays, tokens
@@ -26,6 +17,7 @@ from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.choosing import LaunchRequest, Plan
 from jobs.services.gateway import Clock, NoChain, open_chain, open_node
 from jobs.services.outlays import CannotOrder, Outlay, Wish
+from jobs.services.starts import algorithm_input
 
 
 @dataclass(frozen=True)
@@ -160,7 +152,13 @@ def _wish(plan: Plan) -> Wish:
                 AssetInput(did=x.dataset.did, service_id=x.service["id"], userdata=x.userdata)
                 for x in plan.inputs
             ),
-            algorithm=_algorithm(plan),
+            algorithm=algorithm_input(
+                asset=plan.algorithm.asset,
+                service_id=plan.algorithm.service_id,
+                own=plan.algorithm.own,
+                container=plan.algorithm.container,
+                parameters=plan.parameters,
+            ),
             max_duration_s=plan.max_duration_s,
             queue_wait_s=plan.queue_wait_s or None,
             resources=tuple(plan.resources.items()) if plan.resources else None,
@@ -168,14 +166,3 @@ def _wish(plan: Plan) -> Wish:
         ),
         max_duration_s=plan.max_duration_s,
     )
-
-
-def _algorithm(plan: Plan) -> AlgorithmInput | CodeAlgorithm | UrlAlgorithm:
-    asked, container = plan.algorithm, plan.algorithm.container
-    image = Container(**{name: container[name] for name in ("entrypoint", "image", "tag", "checksum")})
-    if asked.asset is not None:
-        return AlgorithmInput(did=asked.asset.did, service_id=asked.service_id, container=image)
-    own = asked.own or {}
-    if own.get("url"):
-        return UrlAlgorithm(file=UrlFile(url=own["url"]), container=image, language=own["language"])
-    return CodeAlgorithm(code=own["code"], container=image, language=own["language"])

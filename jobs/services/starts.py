@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from jobs.models import Job
+from collections.abc import Mapping
+from typing import Any
+
+from jobs.models import Asset, Job, Order
 from jobs.ocean.compute import (
     Algorithm,
     AlgorithmInput,
@@ -34,7 +37,14 @@ def start_request(job: Job) -> StartRequest:
             )
             for x in job.inputs.select_related("dataset", "order__transaction").order_by("position")
         ),
-        algorithm=_algorithm(job),
+        algorithm=algorithm_input(
+            asset=job.algorithm,
+            service_id=job.algorithm_service_id,
+            own=job.own_algorithm,
+            container=job.container,
+            parameters=job.parameters,
+            order=job.algorithm_order,
+        ),
         max_duration_s=job.max_duration_s,
         queue_wait_s=job.queue_wait_s or None,
         tag=str(job.tag),
@@ -50,30 +60,33 @@ def _payment(job: Job) -> Payment | None:
     return Payment(chain_id=job.node.network.chain_id, token=Address(job.payment_token))
 
 
-def _algorithm(job: Job) -> Algorithm:
-    container = Container(
-        **{name: job.container[name] for name in ("entrypoint", "image", "tag", "checksum")}
-    )
-    if job.algorithm is not None:
-        order = job.algorithm_order
+def algorithm_input(
+    *,
+    asset: Asset | None,
+    service_id: str,
+    own: Mapping[str, str] | None,
+    container: Mapping[str, str],
+    parameters: Mapping[str, Any] | None,
+    order: Order | None = None,
+) -> Algorithm:
+    """Return what runs, in the client's words: a published algorithm, or code of one's own.
+
+    Raises:
+        KeyError: the container lacks a part.
+    """
+    image = Container(**{name: container[name] for name in ("entrypoint", "image", "tag", "checksum")})
+    if asset is not None:
         return AlgorithmInput(
-            did=job.algorithm.did,
-            service_id=job.algorithm_service_id,
-            container=container,
-            custom_data=job.parameters,
+            did=asset.did,
+            service_id=service_id,
+            container=image,
+            custom_data=parameters,
             order=order.transaction.tx_hash if order else "",
         )
-    own = job.own_algorithm or {}
+    own = own or {}
+    language = own.get("language", "")
     if own.get("url"):
         return UrlAlgorithm(
-            file=UrlFile(url=own["url"]),
-            container=container,
-            custom_data=job.parameters,
-            language=own.get("language", ""),
+            file=UrlFile(url=own["url"]), container=image, custom_data=parameters, language=language
         )
-    return CodeAlgorithm(
-        code=own["code"],
-        container=container,
-        custom_data=job.parameters,
-        language=own.get("language", ""),
-    )
+    return CodeAlgorithm(code=own["code"], container=image, custom_data=parameters, language=language)
