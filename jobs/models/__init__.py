@@ -3,7 +3,15 @@
 from jobs.models.catalogue import Algorithm, Asset, Dataset
 from jobs.models.jobs import Job, JobEvent, JobInput, LogChunk, Pulse, Result
 from jobs.models.networks import Environment, Network, Node, NodeBudget
-from jobs.models.orders import ChainNonce, EscrowAccount, Order, SpendingLimit, Token, Transaction
+from jobs.models.orders import (
+    ChainNonce,
+    EscrowAccount,
+    Order,
+    Reconciliation,
+    SpendingLimit,
+    Token,
+    Transaction,
+)
 from jobs.models.teams import Membership, Team, User
 from jobs.models.wallets import NodeToken, NonceLease, Wallet
 
@@ -26,6 +34,7 @@ __all__ = [
     "NonceLease",
     "Order",
     "Pulse",
+    "Reconciliation",
     "Result",
     "SpendingLimit",
     "Team",

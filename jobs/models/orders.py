@@ -42,7 +42,7 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
 
     def under_way(self) -> TransactionQuerySet:
         """Those whose bytes exist and whose end is not known: they may be mined at any moment."""
-        return self.filter(status__in=[Transaction.Status.PREPARED, Transaction.Status.SENT])
+        return self.filter(status__in=Transaction.UNDER_WAY)
 
 
 class Transaction(models.Model):
@@ -60,6 +60,8 @@ class Transaction(models.Model):
         REVERTED = "reverted", "Reverted"
         REFUSED = "refused", "Never sent: the chain would refuse it"
         DROPPED = "dropped", "Never mined: its nonce was used by something else"
+
+    UNDER_WAY = (Status.PREPARED, Status.SENT)
 
     class Purpose(models.TextChoices):
         APPROVAL = "approval", "Let a contract draw a token"
@@ -105,6 +107,7 @@ class Transaction(models.Model):
     max_fee_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0, null=True, blank=True)
     signed = models.BinaryField(null=True, blank=True, editable=False)
     tx_hash = models.CharField(max_length=66, blank=True, db_index=True)
+    prepared_at = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
     block_number = models.PositiveBigIntegerField(null=True, blank=True)
     block_hash = models.CharField(max_length=66, blank=True)
@@ -243,3 +246,13 @@ class EscrowAccount(models.Model):
 
     def __str__(self) -> str:
         return f"escrow of {self.wallet} in {self.token}"
+
+
+class Reconciliation(models.Model):
+    """One comparison of the ledger with chains and nodes, and what differed."""
+
+    at = models.DateTimeField(db_index=True)
+    differences = models.JSONField(default=list)
+
+    def __str__(self) -> str:
+        return f"{len(self.differences)} differences at {self.at:%F %H:%M}"
