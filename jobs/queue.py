@@ -28,6 +28,10 @@ class Task(StrEnum):
     FOLLOW = "jobs.tasks.follow"
     COLLECT = "jobs.tasks.collect"
     SETTLE = "jobs.tasks.settle"
+    ACT = "jobs.tasks.act"
+    LOOK_AT_ESCROW = "jobs.tasks.look_at_escrow"
+    CHECK_BLOCKS = "jobs.tasks.check_blocks"
+    RECONCILE = "jobs.tasks.reconcile"
     LOOK_AT_NODE = "jobs.tasks.look_at_node"
 
 

@@ -16,7 +16,7 @@ from django.utils.timezone import now as clock
 
 from jobs.errors import PortalError
 from jobs.ocean.errors import OceanError
-from jobs.services import following, nodes, payments, refreshing, results, running
+from jobs.services import escrows, following, nodes, payments, reconciling, refreshing, results, running
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,28 @@ def settle(job_id: str, **_: Any) -> None:
     """See to the transactions that a job left under way."""
     with suppress(PortalError, OceanError):  # the pulse asks again
         payments.settle(job_id=uuid.UUID(job_id), clock=clock)
+
+
+def act(wallet_id: int, network_id: int, **_: Any) -> None:
+    """Do what a person wants done from a wallet, outside of any job."""
+    with suppress(PortalError, OceanError):  # the pulse asks again
+        payments.act(wallet_id=wallet_id, network_id=network_id, clock=clock)
+
+
+def look_at_escrow(account_id: int, **_: Any) -> None:
+    """Read what a wallet has in an escrow, and settle its jobs."""
+    escrows.look(account_id=account_id, clock=clock)
+
+
+def check_blocks(network_id: int, **_: Any) -> None:
+    """Look whether the chain still knows the blocks of our transactions."""
+    with suppress(PortalError, OceanError):  # the pulse asks again
+        payments.check_blocks(network_id=network_id, clock=clock)
+
+
+def reconcile(**_: Any) -> None:
+    """Compare the ledger with chains and nodes."""
+    reconciling.compare(clock=clock)
 
 
 def look_at_node(node_id: int, **_: Any) -> None:

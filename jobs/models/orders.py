@@ -60,6 +60,7 @@ class Transaction(models.Model):
         REVERTED = "reverted", "Reverted"
         REFUSED = "refused", "Never sent: the chain would refuse it"
         DROPPED = "dropped", "Never mined: its nonce was used by something else"
+        CANCELLED = "cancelled", "Cancelled before it was mined"
 
     UNDER_WAY = (Status.PREPARED, Status.SENT)
 
@@ -73,6 +74,10 @@ class Transaction(models.Model):
         AUTHORIZATION = "authorization", "Let a node lock in the escrow"
         WITHDRAWAL = "withdrawal", "Take back from the escrow"
         RELEASE = "release", "Free locks that are over their time"
+
+    class Wish(models.TextChoices):
+        FASTER = "faster", "Speed up"
+        CANCEL = "cancel", "Cancel"
 
     job = models.ForeignKey(
         Job, on_delete=models.PROTECT, null=True, blank=True, related_name="transactions"
@@ -105,8 +110,16 @@ class Transaction(models.Model):
     nonce = models.PositiveBigIntegerField(null=True, blank=True)
     gas = models.PositiveBigIntegerField(null=True, blank=True)
     max_fee_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0, null=True, blank=True)
+    priority_fee_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0, null=True, blank=True)
     signed = models.BinaryField(null=True, blank=True, editable=False)
     tx_hash = models.CharField(max_length=66, blank=True, db_index=True)
+    earlier = models.JSONField(
+        default=list, blank=True, help_text="Hashes of what the same number was used for before: any of them may be mined."
+    )
+    wish = models.CharField(max_length=10, blank=True, choices=Wish, help_text="What a person wants of it while it waits.")
+    cancels = models.BooleanField(
+        default=False, help_text="The bytes are an empty transaction that is to take the place of the call."
+    )
     prepared_at = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
     block_number = models.PositiveBigIntegerField(null=True, blank=True)

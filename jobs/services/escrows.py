@@ -164,7 +164,7 @@ def _plan(*, actor: Actor, account: EscrowAccount, purpose: str, told: str, call
             call=call,
             asked_by_id=actor.user_id,
         )
-        queue.enqueue(queue.Task.SETTLE, account.wallet_id, account.token.network_id)
+        queue.enqueue(queue.Task.ACT, account.wallet_id, account.token.network_id)
 
 
 def _lock(account: EscrowAccount, lock: dict[str, Any]) -> escrow.Lock:

@@ -155,6 +155,8 @@ def _write(
             holder=holder,
             message=_told(outlay),
             next_check_at=now,
+            trouble="",
+            trouble_count=0,
             escrow_need=None
             if need is None
             else {

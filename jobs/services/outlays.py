@@ -550,7 +550,7 @@ def _sorted_out(*, wish: Wish, asked: Asked) -> tuple[dict[int, Order], list[Wan
                 raise CannotOrder(f"The service wants nothing ordered for “{part.name}”.", code="initialize")
             used[place] = order
             continue
-        _check_fee(wish=wish, part=part, need=need, fee=need.fee)
+        _check_fee(wish=wish, part=part, need=need, fee=need.fee, until=int(asked.fee_until.timestamp()))
         if order is not None and need.valid_order:
             first = order.renews or order
             wanted.append(Wanted(place=place, part=part, fee=need.fee, renews=first, replaces=order))
@@ -564,8 +564,11 @@ def _hashes(order: Order) -> set[str]:
     return {order.transaction.tx_hash, *([order.renews.transaction.tx_hash] if order.renews else [])}
 
 
-def _check_fee(*, wish: Wish, part: Part, need: OrderNeed, fee: ProviderFee) -> None:
-    """Believe nothing of what is to be signed: the token, the payee and the signature are compared with what is known."""
+def _check_fee(*, wish: Wish, part: Part, need: OrderNeed, fee: ProviderFee, until: int) -> None:
+    """Believe nothing of what is to be signed: token, payee, signature and time are compared with what is known.
+
+    until: what the service was asked for, and repeats (provider-v4 recordings 30 and 32); a node's fees have no end.
+    """
     if need.datatoken is not None and need.datatoken != part.datatoken:
         raise CannotOrder(
             f"The service names another datatoken for “{part.name}” than its description.", code="datatoken"
@@ -577,3 +580,7 @@ def _check_fee(*, wish: Wish, part: Part, need: OrderNeed, fee: ProviderFee) -> 
             f"The fee for “{part.name}” is to go to an address that is not the service's.", code="fee"
         )
     orders.check_fee(fee)
+    if fee.valid_until != (0 if wish.node.can.escrow else until):
+        raise CannotOrder(
+            f"The fee for “{part.name}” is to count until another time than was asked for.", code="fee"
+        )

@@ -14,10 +14,13 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Max, Q
+from django.db.models.functions import Now
 
-from jobs.errors import PortalError
+from jobs import queue
+from jobs.access import Action, Actor, require
+from jobs.errors import InvalidInput, Missing
 from jobs.lifecycle import State
-from jobs.models import ChainNonce, Job, JobEvent, Network, Order, Transaction
+from jobs.models import ChainNonce, Job, JobEvent, Network, Order, Transaction, Wallet
 from jobs.ocean import orders
 from jobs.ocean.chain import Chain
 from jobs.ocean.errors import ChainError
@@ -35,6 +38,9 @@ SEND_AGAIN = timedelta(seconds=60)
 LOOK_SOON, LOOK_LATER = timedelta(seconds=2), timedelta(seconds=12)
 STRAYS_MAX = 50
 LOOK_FOR_STRAYS = timedelta(seconds=15)
+FORGETFUL = timedelta(hours=2)  # after that no chain is expected to forget a block
+EMPTY_GAS = 21_000  # of a transaction that calls nothing
+FAILED = (Transaction.Status.REVERTED, Transaction.Status.REFUSED, Transaction.Status.CANCELLED)
 
 
 def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
@@ -53,17 +59,17 @@ def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
             now = clock()
             if not Job.objects.renew(job_id=job.pk, holder=holder, now=now, until=now + LEASE):
                 return now  # somebody else is at it
-            _see_to(job=job, chain=chain, network=network, now=now)
+            _see_to(rows=job.transactions, chain=chain, network=network, now=now)
             under_way = list(Transaction.objects.under_way().filter(job=job))
             if under_way:
                 waited = now - min(tx.sent_at or now for tx in under_way)
                 return now + (LOOK_SOON if waited < SEND_AGAIN else LOOK_LATER)
-            if _of(job, Transaction.Status.REVERTED, Transaction.Status.REFUSED):
+            if _of(job.transactions, *FAILED):
                 _fail(job=job, holder=holder, now=now)
                 return None
             if job.cancel_requested_at is not None:
                 return None  # nothing is under way: the caller cancels
-            planned = _of(job, Transaction.Status.PLANNED)
+            planned = _of(job.transactions, Transaction.Status.PLANNED)
             if not planned:
                 _paid(job=job, holder=holder, now=now)
                 return None
@@ -81,19 +87,111 @@ def settle(*, job_id: uuid.UUID, clock: Clock) -> None:
     network = network_of(node=job.node, environment=job.environment)
     with open_chain(network=network) as chain:
         refuse_wrong_chain(chain=chain, network=network)
-        _see_to(job=job, chain=chain, network=network, now=clock())
+        _see_to(rows=job.transactions, chain=chain, network=network, now=clock())
+
+
+def act(*, wallet_id: int, network_id: int, clock: Clock) -> None:
+    """Bring forward what a person wants done from a wallet, outside of any job.
+
+    Safe to run twice, late, or never.
+    """
+    network = Network.objects.get(pk=network_id)
+    rows = Transaction.objects.filter(job=None, wallet_id=wallet_id, network=network)
+    with open_chain(network=network) as chain:
+        refuse_wrong_chain(chain=chain, network=network)
+        for tx in _of(rows, Transaction.Status.PLANNED):
+            _prepare(tx=tx, chain=chain, network=network)
+        _see_to(rows=rows, chain=chain, network=network, now=clock())
+
+
+def wish(*, actor: Actor, transaction_id: int, wish: str, now: datetime) -> None:
+    """Note that a person wants a waiting transaction sped up or cancelled; the worker does it with the same number.
+
+    Raises:
+        NotAllowed, Missing
+        InvalidInput: it does not wait any more.
+    """
+    require(actor, Action.UNSTICK)
+    tx = Transaction.objects.filter(pk=transaction_id, wallet__team_id=actor.team_id).first()
+    if tx is None:
+        raise Missing("There is no such transaction in this team.")
+    waiting = Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT, cancels=False)
+    with transaction.atomic():
+        if not waiting.update(wish=wish, next_look_at=now):
+            raise InvalidInput("This transaction does not wait any more.", field="")
+        if tx.job_id is not None:
+            Job.objects.filter(pk=tx.job_id, state=State.PAYING).update(next_check_at=now)
+            queue.enqueue(queue.Task.ADVANCE, tx.job_id)
+            queue.enqueue(queue.Task.SETTLE, tx.job_id)
+        else:
+            queue.enqueue(queue.Task.ACT, tx.wallet_id, tx.network_id)
+
+
+def check_blocks(*, network_id: int, clock: Clock) -> int:
+    """Look whether the blocks of the last confirmed transactions still stand; return how many were forgotten.
+
+    A transaction whose block is gone waits again: the same bytes are sent, and found in another block.
+    """
+    network, now = Network.objects.get(pk=network_id), clock()
+    confirmed = network.transactions.filter(
+        status=Transaction.Status.CONFIRMED, confirmed_at__gt=now - FORGETFUL
+    )
+    forgotten = 0
+    with open_chain(network=network) as chain:
+        refuse_wrong_chain(chain=chain, network=network)
+        for tx in confirmed.order_by("pk"):
+            if chain.block_hash(number=tx.block_number or 0) == tx.block_hash:
+                continue
+            receipt = chain.receipt(tx_hash=tx.tx_hash)
+            with transaction.atomic():
+                same = Transaction.objects.filter(
+                    pk=tx.pk, status=Transaction.Status.CONFIRMED, block_hash=tx.block_hash
+                )
+                if receipt is not None:
+                    moved = same.update(**_place(receipt))
+                    told = f"{tx.told}: the chain has put it into another block, {receipt.block_number}."
+                else:
+                    moved = same.update(
+                        status=Transaction.Status.SENT, confirmed_at=None, sent_at=now, next_look_at=None
+                    )
+                    told = f"{tx.told}: the chain has forgotten its block; it waits for another one."
+                forgotten += moved
+                if moved and tx.job_id is not None:
+                    JobEvent.objects.create(
+                        job_id=tx.job_id,
+                        at=now,
+                        kind=JobEvent.Kind.PAYMENT,
+                        message=told[:500],
+                        data={"tx_hash": tx.tx_hash},
+                    )
+    return forgotten
 
 
 def claim_strays(*, now: datetime) -> set[uuid.UUID]:
     """Return the jobs that left transactions under way and are due, pushed on so that no other process takes them too."""
-    strays = Transaction.objects.under_way().exclude(job__state=State.PAYING)
+    strays = Transaction.objects.under_way().exclude(job=None).exclude(job__state=State.PAYING)
     due = strays.filter(Q(next_look_at__isnull=True) | Q(next_look_at__lte=now))
-    claimed: set[uuid.UUID] = set()
+    claimed: set[Any] = set()
     for tx in due.only("pk", "job_id", "next_look_at")[:STRAYS_MAX]:
         if Transaction.objects.filter(pk=tx.pk, next_look_at=tx.next_look_at).update(
             next_look_at=now + LOOK_FOR_STRAYS
         ):
             claimed.add(tx.job_id)
+    return claimed
+
+
+def claim_acts(*, now: datetime) -> set[tuple[int, int]]:
+    """Return the wallets and networks for which something is to be done outside of any job, pushed on likewise."""
+    open_ones = Transaction.objects.filter(
+        job=None, status__in=[Transaction.Status.PLANNED, *Transaction.UNDER_WAY]
+    )
+    due = open_ones.filter(Q(next_look_at__isnull=True) | Q(next_look_at__lte=now))
+    claimed: set[tuple[int, int]] = set()
+    for tx in due.only("pk", "wallet_id", "network_id", "next_look_at")[:STRAYS_MAX]:
+        if Transaction.objects.filter(pk=tx.pk, next_look_at=tx.next_look_at).update(
+            next_look_at=now + LOOK_FOR_STRAYS
+        ):
+            claimed.add((tx.wallet_id, tx.network_id))
     return claimed
 
 
@@ -129,23 +227,61 @@ def plan_one(
     )
 
 
-def _see_to(*, job: Job, chain: Chain, network: Network, now: datetime) -> None:
-    """Send what is signed, and look for what was sent."""
-    for tx in _of(job, Transaction.Status.PREPARED):
+def plan_act(
+    *, wallet: Wallet, network: Network, purpose: str, told: str, call: Call, asked_by_id: int | None
+) -> Transaction:
+    """Write down one transaction that a person wants, outside of any job."""
+    return Transaction.objects.create(
+        job=None,
+        asked_by_id=asked_by_id,
+        sequence=0,
+        step=0,
+        wallet=wallet,
+        network=network,
+        purpose=purpose,
+        told=told[:200],
+        to=call.to,
+        data=call.data,
+        value_wei=call.value_wei,
+    )
+
+
+def _see_to(*, rows: Any, chain: Chain, network: Network, now: datetime) -> None:
+    """Do what a person wants of what waits, send what is signed, and look for what was sent."""
+    for tx in _of(rows, Transaction.Status.SENT):
+        if tx.wish:
+            _replace(tx=tx, chain=chain, network=network)
+    for tx in _of(rows, Transaction.Status.PREPARED):
         _send(tx=tx, chain=chain, now=now)
-    for tx in _of(job, Transaction.Status.SENT):
+    for tx in _of(rows, Transaction.Status.SENT):
         _find(tx=tx, chain=chain, network=network, now=now)
-    for tx in _of(job, Transaction.Status.DROPPED):
-        if tx.replaced_by_id is None and job.state == State.PAYING:
+    for tx in _of(rows, Transaction.Status.DROPPED):
+        if tx.replaced_by_id is None and tx.job is not None and tx.job.state == State.PAYING:
             _again(tx=tx)
 
 
-def _of(job: Job, *statuses: str) -> list[Transaction]:
+def _of(rows: Any, *statuses: str) -> list[Transaction]:
+    """Return the rows in some states, in the order in which they are to be sent."""
     return list(
-        Transaction.objects.filter(job=job, status__in=statuses)
-        .select_related("wallet", "network")
-        .order_by("step", "sequence")
+        rows.filter(status__in=statuses)
+        .select_related("wallet", "network", "job")
+        .order_by("step", "sequence", "pk")
     )
+
+
+def refuse_dear_gas(*, told: str, network: Network, most_wei: Wei) -> None:
+    """Refuse a transaction whose gas may cost more than the operator allows; the endpoint makes these numbers up.
+
+    Raises:
+        CannotOrder: with both numbers.
+    """
+    if most_wei > network.max_gas_wei:
+        raise CannotOrder(
+            f"{told}: its gas may cost {from_wei(most_wei).normalize():f} of {network.name}'s own coin now; the limit for "
+            f"one transaction is {from_wei(Wei(int(network.max_gas_wei))).normalize():f}. Go on when it is cheaper, or let an "
+            "operator raise the limit.",
+            code="gas_too_high",
+        )
 
 
 def _prepare(*, tx: Transaction, chain: Chain, network: Network) -> None:
@@ -163,13 +299,7 @@ def _prepare(*, tx: Transaction, chain: Chain, network: Network) -> None:
         raise
     fees, pending = chain.fees(), chain.nonce(address=sender)
     limit = int(gas * GAS_MARGIN)
-    if limit * fees.max_fee_wei > network.max_gas_wei:
-        raise CannotOrder(
-            f"{tx.told}: its gas may cost {from_wei(Wei(limit * fees.max_fee_wei)).normalize():f} of {network.name}'s own "
-            f"coin now; the limit for one transaction is {from_wei(Wei(int(network.max_gas_wei))).normalize():f}. "
-            "Go on when it is cheaper, or let an operator raise the limit.",
-            code="gas_too_high",
-        )
+    refuse_dear_gas(told=tx.told, network=network, most_wei=Wei(limit * fees.max_fee_wei))
     signer = vault.signer(tx.wallet)
     counter, _created = ChainNonce.objects.get_or_create(network=network, address=sender)
     while True:
@@ -191,9 +321,11 @@ def _prepare(*, tx: Transaction, chain: Chain, network: Network) -> None:
             if reserved:
                 kept = Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
                     status=Transaction.Status.PREPARED,
+                    prepared_at=Now(),
                     nonce=nonce,
                     gas=limit,
                     max_fee_wei=fees.max_fee_wei,
+                    priority_fee_wei=fees.priority_fee_wei,
                     signed=signed.raw,
                     tx_hash=signed.hash,
                 )
@@ -201,6 +333,51 @@ def _prepare(*, tx: Transaction, chain: Chain, network: Network) -> None:
                     transaction.set_rollback(True)  # prepared by somebody else: the nonce is given back
                 return
         counter.refresh_from_db()
+
+
+def _replace(*, tx: Transaction, chain: Chain, network: Network) -> None:
+    """Sign the same number anew with a higher fee, for the same call or for nothing; it is sent like any other."""
+    now = chain.fees()
+    old_max, old_tip = int(tx.max_fee_wei or 0), int(tx.priority_fee_wei or 0)
+    # A node takes a replacement only for at least a tenth more of both.
+    tip = max(now.priority_fee_wei, old_tip * 9 // 8 + 1)
+    most = max(now.max_fee_wei, old_max * 9 // 8 + 1, tip)
+    cancels = tx.wish == Transaction.Wish.CANCEL
+    gas = EMPTY_GAS if cancels else int(tx.gas or 0)
+    refuse_dear_gas(told=tx.told, network=network, most_wei=Wei(gas * most))
+    sender = Address(tx.wallet.address)
+    signed = vault.signer(tx.wallet).sign_transaction(
+        Unsigned(
+            chain_id=network.chain_id,
+            nonce=int(tx.nonce or 0),
+            to=sender if cancels else Address(tx.to),
+            data=b"" if cancels else bytes(tx.data),
+            value_wei=Wei(0) if cancels else Wei(int(tx.value_wei)),
+            gas=gas,
+            max_fee_wei=Wei(most),
+            priority_fee_wei=Wei(tip),
+        )
+    )
+    Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT, tx_hash=tx.tx_hash).update(
+        status=Transaction.Status.PREPARED,
+        signed=signed.raw,
+        tx_hash=signed.hash,
+        max_fee_wei=most,
+        priority_fee_wei=tip,
+        earlier=[*tx.earlier, tx.tx_hash],
+        cancels=cancels,
+        wish="",
+        overtaken_at=None,
+    )
+
+
+def _receipt(*, tx: Transaction, chain: Chain) -> Receipt | None:
+    """Look for whatever was sent under this number: an earlier version may be mined as well as the last one."""
+    for tx_hash in (tx.tx_hash, *reversed(tx.earlier)):
+        receipt = chain.receipt(tx_hash=tx_hash)
+        if receipt is not None:
+            return receipt
+    return None
 
 
 def _send(*, tx: Transaction, chain: Chain, now: datetime) -> None:
@@ -211,7 +388,7 @@ def _send(*, tx: Transaction, chain: Chain, now: datetime) -> None:
         if error.code not in ("nonce_too_low", "underpriced"):
             Transaction.objects.filter(pk=tx.pk).update(trouble=error.message[:300])
             raise
-        if chain.receipt(tx_hash=tx.tx_hash) is None:
+        if _receipt(tx=tx, chain=chain) is None:
             _overtaken(tx=tx, chain=chain, now=now)
             return
     Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PREPARED).update(
@@ -234,10 +411,15 @@ def _overtaken(*, tx: Transaction, chain: Chain, now: datetime) -> None:
 
 def _find(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> None:
     """Look for the receipt; send the same bytes again where they seem to have got lost."""
-    receipt = chain.receipt(tx_hash=tx.tx_hash)
+    receipt = _receipt(tx=tx, chain=chain)
     if receipt is None:
         if tx.sent_at is not None and now - tx.sent_at >= SEND_AGAIN:
             _send(tx=tx, chain=chain, now=now)
+        return
+    if tx.cancels and receipt.tx_hash == tx.tx_hash:
+        Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
+            status=Transaction.Status.CANCELLED, trouble="A person cancelled it.", **_place(receipt)
+        )
         return
     if receipt.status == "reverted":
         reason = chain.revert_reason(receipt=receipt) or "It does not say why."
@@ -259,7 +441,7 @@ def _find(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> 
         won = Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
             status=Transaction.Status.CONFIRMED, confirmed_at=now, trouble="", **_place(receipt)
         )
-        if won:
+        if won and tx.job_id is not None:
             JobEvent.objects.create(
                 job_id=tx.job_id,
                 at=now,
@@ -271,6 +453,7 @@ def _find(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> 
 
 def _place(receipt: Receipt) -> dict[str, Any]:
     return {
+        "tx_hash": receipt.tx_hash,
         "block_number": receipt.block_number,
         "block_hash": receipt.block_hash,
         "gas_used": receipt.gas_used,
@@ -321,7 +504,7 @@ def _paid(*, job: Job, holder: str, now: datetime) -> None:
 
 
 def _fail(*, job: Job, holder: str, now: datetime) -> None:
-    bad = _of(job, Transaction.Status.REVERTED, Transaction.Status.REFUSED)[0]
+    bad = _of(job.transactions, *FAILED)[0]
     Job.objects.move(
         job_id=job.pk,
         before=State.PAYING,
