@@ -27,6 +27,12 @@ class Network(models.Model):
     confirmations = models.PositiveIntegerField(
         default=1, help_text="How many blocks must stand, the transaction's own included, before it counts."
     )
+    max_gas_wei = models.DecimalField(
+        max_digits=78,
+        decimal_places=0,
+        default=5 * 10**16,
+        help_text="The most that the gas of one transaction may cost, in the smallest unit of the network's own coin.",
+    )
     is_sandbox = models.BooleanField(
         default=False,
         help_text="A network to try things on: only here may publicly known development keys be used.",

@@ -1,333 +1,346 @@
-"""A chain over JSON-RPC: reads it, sends what is signed, and says in words why it refuses.
+"""Ask a chain, and send it signed transactions: JSON-RPC over our own guarded transport.
 
-An RPC endpoint is a far side like any other: its answers are bounded, and its numbers checked. Signing is not done here.
-Source: ethereum/execution-apis, JSON-RPC specification; EIP-1559 for fees.
+Every answer is a stranger's. A transaction's hash is computed here and never taken from the far side.
 """
 
 import re
 from dataclasses import dataclass
-from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from eth_abi.abi import decode
-from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
-from jobs.ocean.errors import BadAnswer, ChainError, OceanError, Unreachable
-from jobs.ocean.transport import READ_S, Transport
-from jobs.ocean.units import Address, Wei, clean_text
+from jobs.ocean.abi import clean_reason, revert_reason
+from jobs.ocean.answers import Reply, explain_generally
+from jobs.ocean.errors import BadAnswer, ChainError, OceanError
+from jobs.ocean.transactions import (
+    Block,
+    Fees,
+    KnownTransaction,
+    Receipt,
+    parse_block,
+    parse_receipt,
+    parse_transaction,
+    read_amount,
+    read_bytes,
+    read_hash,
+    read_number,
+)
+from jobs.ocean.units import Address, Wei
 
-_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
-_DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
-_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
-_MAX_LOGS = 1_000
-_MAX_TOPICS = 4
-_ANSWER_CAP = 5 * 1024 * 1024
-_PRIORITY_FEE = Wei(1_500_000_000)  # where the endpoint suggests none; what wallets use by default
-_SELECTOR_ERROR, _SELECTOR_PANIC = bytes.fromhex("08c379a0"), bytes.fromhex("4e487b71")
-# Source: Solidity documentation, "Panic via assert and Error via require".
-_PANICS = {
-    0x01: "an assertion failed",
-    0x11: "a number ran over",
-    0x12: "a division by zero",
-    0x32: "no such element",
-}
+if TYPE_CHECKING:
+    from jobs.ocean.transport import Transport
 
-# Words of endpoints for what a chain does not take, as geth, erigon, nethermind, hardhat and ganache say it.
-_SAYINGS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
-    (re.compile(words, re.IGNORECASE), code, sentence)
-    for words, code, sentence in (
+_CAP_BYTES = 2 * 1024 * 1024
+# Source: the JSON-RPC 2.0 specification, "Error object".
+_PARSE_ERROR, _INVALID_REQUEST, _UNKNOWN_METHOD, _INVALID_PARAMS, _INTERNAL = (
+    -32700,
+    -32600,
+    -32601,
+    -32602,
+    -32603,
+)
+_NEVER_TAKEN = (_PARSE_ERROR, _INVALID_REQUEST, _UNKNOWN_METHOD, _INVALID_PARAMS)
+# Source: EIP-1474, "Error codes": resource not found, resource unavailable, limit exceeded.
+_MAY_PASS = (_INTERNAL, -32001, -32002, -32005)
+# Source: go-ethereum, internal/ethapi/errors.go, revertError.ErrorCode.
+_REVERTED = 3
+# HTTP refusals of whoever stands in front of the node; after any other status the node may have had the bytes.
+_NOT_LET_IN = (401, 403, 404, 405, 413, 429)
+
+# What nodes say when they do not take a transaction, and whether it is a safe no.
+# Source: go-ethereum, core/error.go, core/txpool/errors.go and validation.go; Nethermind, AcceptTxResult.cs;
+# Besu, TransactionInvalidReason as its JsonRpcErrorConverter words it; the sandbox's chain speaks as go-ethereum.
+_SAYINGS: tuple[tuple[re.Pattern[str], str, bool], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), code, surely_not)
+    for pattern, code, surely_not in (
+        (r"already ?known|known transaction|already imported", "already_known", False),
+        (r"nonce (?:is )?too low|old ?nonce", "nonce_too_low", False),
+        (r"insufficient ?funds|upfront cost exceeds", "insufficient_funds", True),
         (
-            r"insufficient funds|enough funds|insufficient balance for transfer",
-            "insufficient_funds",
-            "The wallet has not enough of the chain's own coin for the gas of this transaction.",
-        ),
-        (
-            r"nonce too low|nonce has already been used|OldNonce|invalid nonce.*expected",
-            "nonce_too_low",
-            "A transaction of this wallet with the same number is on the chain already.",
-        ),
-        (
-            r"underpriced|fee too low|replacement.*(?:gas|fee)|transaction with the same nonce",
+            r"underpriced|fee ?too ?low|less than block base fee|gas price (?:below|is too low|too low)"
+            r"|replacement ?not ?allowed",
             "underpriced",
-            "The fee of this transaction is too low for the chain at the moment.",
+            True,
         ),
         (
-            r"already known|known transaction|AlreadyKnown|already imported|already exists",
-            "already_known",
-            "The chain knows this transaction already.",
-        ),
-        (
-            r"limit exceeded|rate.?limit|too many requests",
-            "rate_limited",
-            "The chain's endpoint is asked too often.",
-        ),
-        (
-            r"execution reverted|revert|VM Exception|out of gas|invalid opcode",
-            "reverted",
-            "The contract refused.",
+            r"intrinsic gas too low|exceeds block gas limit|invalid (?:sender|chain ?id|signature)|^rlp"
+            r"|exceeds the configured cap|type not supported",
+            "rpc",
+            True,
         ),
     )
 )
-_RETRYABLE = {"underpriced", "rate_limited", "rpc", "insufficient_funds"}
+_REVERT = re.compile(
+    r"revert|invalid opcode|out of gas|gas required exceeds allowance|vm e(?:xception|xecution error)",
+    re.IGNORECASE,
+)
+# Where a node gives no data, the reason stands behind these words (go-ethereum; Hardhat and Ganache).
+_SAID_REASON = re.compile(r"execution reverted: (.+)|reverted with reason string '(.+)'", re.DOTALL)
+
+_SENTENCES = {
+    "insufficient_funds": "the wallet does not hold enough of the chain's own coin for this transaction.",
+    "nonce_too_low": "another transaction of the wallet has already taken this one's place.",
+    "underpriced": "the fee is too low to be taken now.",
+    "already_known": "the transaction is known already.",
+    "rpc": "the chain's node did not do what it was asked.",
+}
 
 
 @dataclass(frozen=True)
-class Block:
-    """The newest block. timestamp: seconds since the epoch; base_fee_wei: None on chains without one."""
+class _Failure:
+    """The error of a JSON-RPC answer."""
 
     number: int
-    hash: str
-    timestamp: int
-    base_fee_wei: Wei | None
-
-
-@dataclass(frozen=True)
-class Fees:
-    """What one unit of gas may cost in wei: all in all, and of that for whoever makes the block."""
-
-    max_fee_wei: Wei
-    priority_fee_wei: Wei
-
-
-@dataclass(frozen=True)
-class Log:
-    """An event of a contract. topics: 32 bytes each, the event's own hash first."""
-
-    address: Address
-    topics: tuple[bytes, ...]
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """That a transaction is in a block. ok: False when the contract refused; then only its gas was used."""
-
-    tx_hash: str
-    ok: bool
-    block_number: int
-    block_hash: str
-    gas_used: int
-    logs: tuple[Log, ...]
+    text: str
+    data: object
 
 
 class Chain:
-    """Speak with one RPC endpoint. Every method may raise Unreachable, BadAnswer and ChainError."""
+    """A chain behind a JSON-RPC address. Reads are repeated as the transport does it; sending happens once.
 
-    def __init__(self, transport: Transport) -> None:
+    Every method may raise Unreachable, Rejected, BadAnswer and Refused, and ChainError with one of the codes
+    insufficient_funds, nonce_too_low, underpriced, reverted, rpc.
+    """
+
+    def __init__(self, transport: "Transport") -> None:
         self._transport = transport
-        self._ids = count(1)
 
     def chain_id(self) -> int:
-        """Ask which chain this is."""
-        return self._number("eth_chainId", [])
+        """Ask which chain it is."""
+        return read_number(self._ask("eth_chainId"), what="chain id")
 
     def head(self) -> Block:
-        """Read the newest block."""
-        block = self._ask("eth_getBlockByNumber", ["latest", False])
-        if not isinstance(block, dict):
-            raise self._bad("no newest block")
-        base_fee = block.get("baseFeePerGas")
-        return Block(
-            number=self._quantity(block.get("number")),
-            hash=self._hash(block.get("hash")),
-            timestamp=self._quantity(block.get("timestamp")),
-            base_fee_wei=None if base_fee is None else Wei(self._quantity(base_fee)),
-        )
+        """Fetch the newest block."""
+        return parse_block(self._ask("eth_getBlockByNumber", "latest", False))
 
-    def block_hash(self, number: int) -> str | None:
-        """Return the hash of the block with this number; None where the chain is not that long."""
-        block = self._ask("eth_getBlockByNumber", [hex(number), False])
-        return None if block is None else self._hash(block.get("hash") if isinstance(block, dict) else None)
+    def block_hash(self, *, number: int) -> str | None:
+        """Ask for the hash of the block at a height, or None above the head; another hash later is a reorganisation."""
+        answer = self._ask("eth_getBlockByNumber", hex(number), False)
+        if answer is None:
+            return None
+        block = parse_block(answer)
+        if block.number != number:
+            raise BadAnswer(f"{self._host} sent another block than was asked for.", code="chain_answer")
+        return block.hash
 
-    def balance_wei(self, address: Address) -> Wei:
-        """Ask how much of the chain's own coin an address has."""
-        return Wei(self._number("eth_getBalance", [str(address), "latest"]))
+    def balance_wei(self, *, address: Address) -> Wei:
+        """Ask what an address holds of the chain's own coin."""
+        return read_amount(self._ask("eth_getBalance", str(address), "latest"), what="balance")
 
-    def nonce(self, address: Address) -> int:
-        """Ask for the number of the next transaction of an address, those that wait included."""
-        return self._number("eth_getTransactionCount", [str(address), "pending"])
+    def nonce(self, *, address: Address) -> int:
+        """Ask for the next nonce of an address, transactions that wait for their block counted in."""
+        return read_number(self._ask("eth_getTransactionCount", str(address), "pending"), what="nonce")
 
-    def mined_nonce(self, address: Address) -> int:
-        """Ask how many transactions of an address are in blocks: every lower number is used up for good."""
-        return self._number("eth_getTransactionCount", [str(address), "latest"])
+    def mined_nonce(self, *, address: Address) -> int:
+        """Ask how many transactions of an address are in blocks: every lower nonce is used up."""
+        return read_number(self._ask("eth_getTransactionCount", str(address), "latest"), what="nonce")
 
     def call(self, *, to: Address, data: bytes, sender: Address | None = None) -> bytes:
-        """Ask a contract without a transaction.
+        """Ask a contract; at most 64 kB come back, none from an address without a contract.
 
-        Raises: ChainError "reverted" with the contract's reason.
+        Raises: ChainError "reverted", with the contract's reason.
         """
-        asked = _message(sender=sender, to=to, data=data, value_wei=Wei(0))
-        return self._data(self._ask("eth_call", [asked, "latest"]))
+        asked = {"to": str(to), "data": _hex(data)}
+        if sender is not None:
+            asked["from"] = str(sender)
+        return read_bytes(self._ask("eth_call", asked, "latest"), what="contract's answer")
 
     def estimate_gas(self, *, sender: Address, to: Address, data: bytes, value_wei: Wei) -> int:
-        """Ask how much gas a transaction would use.
+        """Ask how much gas a transaction takes now; the state may change until it is mined, so add to it.
 
-        Raises: ChainError "reverted" with the contract's reason, when it would refuse; "insufficient_funds".
+        Raises: ChainError "reverted", with the contract's reason, or "insufficient_funds".
         """
-        return self._number(
-            "eth_estimateGas", [_message(sender=sender, to=to, data=data, value_wei=value_wei)]
-        )
+        asked = {"from": str(sender), "to": str(to), "data": _hex(data), "value": hex(value_wei)}
+        return read_number(self._ask("eth_estimateGas", asked), what="gas")
 
     def fees(self) -> Fees:
-        """Ask what gas costs; twice the base fee is allowed for, so that six full blocks in a row do not matter."""
-        base_fee = self.head().base_fee_wei
-        if base_fee is None:
-            price = Wei(self._number("eth_gasPrice", []))
-            return Fees(max_fee_wei=price, priority_fee_wei=price)
-        try:
-            tip = Wei(self._number("eth_maxPriorityFeePerGas", []))
-        except ChainError:
-            tip = _PRIORITY_FEE  # a method that not every endpoint has
-        return Fees(max_fee_wei=Wei(2 * base_fee + tip), priority_fee_wei=tip)
+        """Ask what gas costs, enough for the base fee to double meanwhile.
 
-    def send(self, signed: bytes) -> None:
-        """Send a signed transaction. The same bytes may be sent again: the chain takes them once.
-
-        Raises: ChainError "nonce_too_low", "underpriced", "insufficient_funds"; Unreachable with `maybe_happened`, after
-        which the same bytes can be sent again.
+        The far side makes these numbers up as it likes: the caller holds them against a limit of its own.
+        On a chain without a base fee both are its gas price, which such a chain wants in full.
+        Source: provider-v4 recording 30, its RPC calls; EIP-1559.
         """
+        base_fee = self.head().base_fee_wei
+        if not base_fee:
+            return self._flat_fees()
         try:
-            self._ask("eth_sendRawTransaction", ["0x" + signed.hex()])
-        except ChainError as error:
-            if error.code != "already_known":
-                raise
-        except Unreachable as error:
-            raise Unreachable(
-                error.message, code=error.code, retryable=True, maybe_happened=True, retry_after_s=None
-            ) from None
+            tip = read_amount(self._ask("eth_maxPriorityFeePerGas"), what="fee")
+        except ChainError:
+            # Not every chain answers this one; the gas price is base fee and tip together.
+            tip = Wei(max(0, self._gas_price() - base_fee))
+        return Fees(max_fee_wei=_bounded(2 * base_fee + tip), priority_fee_wei=tip)
 
-    def receipt(self, tx_hash: str) -> Receipt | None:
-        """Look for a transaction in the blocks; None while it is in none."""
-        found = self._ask("eth_getTransactionReceipt", [tx_hash])
-        if found is None:
-            return None
-        if not isinstance(found, dict) or str(found.get("transactionHash")).lower() != tx_hash.lower():
-            raise self._bad("the receipt of another transaction")
-        logs = found.get("logs")
-        if not isinstance(logs, list) or len(logs) > _MAX_LOGS:
-            raise self._bad("a receipt with unreadable events")
-        return Receipt(
-            tx_hash=tx_hash,
-            ok=self._quantity(found.get("status")) == 1,
-            block_number=self._quantity(found.get("blockNumber")),
-            block_hash=self._hash(found.get("blockHash")),
-            gas_used=self._quantity(found.get("gasUsed")),
-            logs=tuple(self._log(log) for log in logs),
-        )
+    def send(self, *, signed: bytes) -> str:
+        """Send a signed transaction, once, and give its hash. That it is there already is no error.
 
-    def is_known(self, tx_hash: str) -> bool:
-        """Say whether the endpoint has heard of a transaction, in a block or waiting."""
-        return self._ask("eth_getTransactionByHash", [tx_hash]) is not None
-
-    def revert_reason(self, *, sender: Address, to: Address, data: bytes, value_wei: Wei, block: int) -> str:
-        """Say why a transaction was refused, by asking the same of the block before it; in words that may be shown."""
-        asked = _message(sender=sender, to=to, data=data, value_wei=value_wei)
-        try:
-            self._ask("eth_call", [asked, hex(max(0, block - 1))])
-        except ChainError as error:
-            return error.message
-        except OceanError:
-            return "The endpoint does not say why."
-        return "It does not say why; asked again, the contract would take it."
-
-    def _ask(self, method: str, params: list[Any]) -> Any:
-        number = next(self._ids)
-        answer = self._transport.get_json(
+        Sending the same bytes again is safe on every chain; signing others with the same purpose is not, until this
+        one is known to be out of the race. `maybe_happened` is False only where it surely was not taken; it speaks of
+        this sending, not of an earlier one.
+        Raises: ChainError insufficient_funds or underpriced; nonce_too_low, when the nonce is used and this
+        transaction is not seen, which may still be a node that lags behind.
+        """
+        tx_hash = "0x" + keccak(signed).hex()
+        answer = self._transport.send_json(
+            method="POST",
             path="",
-            question={"jsonrpc": "2.0", "id": number, "method": method, "params": params},
-            # Sending the same bytes again is harmless, but what it came to is for the caller to decide.
-            retry=method != "eth_sendRawTransaction",
-            total_s=READ_S,
-            cap_bytes=_ANSWER_CAP,
+            body=_question("eth_sendRawTransaction", _hex(signed)),
+            explain=_explain_sending,
+            cap_bytes=_CAP_BYTES,
         )
-        if not isinstance(answer, dict) or answer.get("id") != number:
-            raise self._bad("no JSON-RPC")
-        if answer.get("error") is not None:
-            raise self._refusal(answer["error"])
-        if "result" not in answer:
-            raise self._bad("an answer without a result")
-        return answer["result"]
+        result = self._result(answer, is_write=True)
+        if not isinstance(result, _Failure):
+            if not isinstance(result, str) or result.lower() != tx_hash:
+                raise BadAnswer(
+                    f"{self._host} took a transaction and named another one.",
+                    code="chain_answer",
+                    maybe_happened=True,
+                )
+            return tx_hash
+        code, surely_not = _meaning(result)
+        if code == "already_known" or (code == "nonce_too_low" and self._is_there(tx_hash)):
+            return tx_hash
+        raise self._refusal(code, maybe_happened=not surely_not, retryable=result.number in _MAY_PASS)
 
-    def _refusal(self, error: object) -> ChainError:
-        message = error.get("message") if isinstance(error, dict) else error
-        text = message if isinstance(message, str) else ""
-        data = error.get("data") if isinstance(error, dict) else None
-        if isinstance(data, dict):  # ganache and hardhat wrap it
-            data = data.get("result", data.get("data"))
-        reason = _reason(data, text)
-        for words, code, sentence in _SAYINGS:
-            if words.search(text) or (code == "reverted" and reason):
-                said = f"{sentence} It says: {reason}." if code == "reverted" and reason else sentence
-                return ChainError(said, code=code, retryable=code in _RETRYABLE)
-        return ChainError(
-            f"{self._transport.host} did not answer the question and gives a reason that is not known.",
-            code="rpc",
-            retryable=True,
-        )
+    def receipt(self, *, tx_hash: str) -> Receipt | None:
+        """Ask what became of a transaction; None while it is not mined, or unknown."""
+        found = parse_receipt(self._ask("eth_getTransactionReceipt", tx_hash))
+        self._check_same(found, tx_hash)
+        return found
 
-    def _number(self, method: str, params: list[Any]) -> int:
-        return self._quantity(self._ask(method, params))
+    def transaction(self, *, tx_hash: str) -> KnownTransaction | None:
+        """Ask for a transaction, waiting or mined; None where the node knows it not."""
+        found = parse_transaction(self._ask("eth_getTransactionByHash", tx_hash))
+        self._check_same(found, tx_hash)
+        return found
 
-    def _quantity(self, value: object) -> int:
-        if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
-            raise self._bad("a number that is none")
-        return int(value, 16)
+    def revert_reason(self, *, receipt: Receipt) -> str:
+        """Find out why a transaction reverted, by calling it again at its block; "" where that tells nothing.
 
-    def _data(self, value: object) -> bytes:
-        if not isinstance(value, str) or not _DATA.fullmatch(value):
-            raise self._bad("data that is none")
-        return bytes.fromhex(value[2:])
-
-    def _hash(self, value: object) -> str:
-        if not isinstance(value, str) or not _HASH.fullmatch(value):
-            raise self._bad("a hash that is none")
-        return value.lower()
-
-    def _log(self, log: object) -> Log:
-        topics = log.get("topics") if isinstance(log, dict) else None
-        if not isinstance(log, dict) or not isinstance(topics, list) or len(topics) > _MAX_TOPICS:
-            raise self._bad("a receipt with unreadable events")
+        The block's other transactions are then behind it, so it is a good guess, not a proof.
+        """
+        found = self.transaction(tx_hash=receipt.tx_hash)
+        if found is None or found.to is None:
+            return ""
+        asked = {
+            "from": str(found.sender),
+            "to": str(found.to),
+            "data": _hex(found.data),
+            "value": hex(found.value_wei),
+            "gas": hex(found.gas),
+        }
         try:
-            address = Address.parse(str(log.get("address")).lower())
-        except ValueError:
-            raise self._bad("a receipt with unreadable events") from None
-        return Log(
-            address=address,
-            topics=tuple(bytes.fromhex(self._hash(topic)[2:]) for topic in topics),
-            data=self._data(log.get("data")),
+            self._ask("eth_call", asked, hex(receipt.block_number))
+        except ChainError as error:
+            if error.reason:
+                return error.reason
+        # Datatokens pass calls on to their template, and a call may pass on only 63 of 64 parts of its gas (EIP-150).
+        return "it ran out of gas" if receipt.gas_used >= found.gas * 63 // 64 else ""
+
+    @property
+    def _host(self) -> str:
+        return self._transport.host
+
+    def _flat_fees(self) -> Fees:
+        price = self._gas_price()
+        return Fees(max_fee_wei=price, priority_fee_wei=price)
+
+    def _gas_price(self) -> Wei:
+        return read_amount(self._ask("eth_gasPrice"), what="gas price")
+
+    def _is_there(self, tx_hash: str) -> bool:
+        """Look for a transaction; a node that cannot be asked has not shown it."""
+        try:
+            return self.transaction(tx_hash=tx_hash) is not None
+        except OceanError:
+            return False
+
+    def _check_same(self, found: Receipt | KnownTransaction | None, tx_hash: str) -> None:
+        if found is not None and found.tx_hash != read_hash(tx_hash, what="hash"):
+            raise BadAnswer(f"{self._host} sent another transaction than was asked for.", code="chain_answer")
+
+    def _ask(self, method: str, *params: Any) -> Any:
+        answer = self._transport.get_json(path="", question=_question(method, *params), cap_bytes=_CAP_BYTES)
+        result = self._result(answer, is_write=False)
+        if not isinstance(result, _Failure):
+            return result
+        if method in ("eth_call", "eth_estimateGas") and _is_revert(result):
+            reason = _reason(result)
+            raise ChainError(
+                f"The contract refuses: {reason}." if reason else "The contract refuses without a reason.",
+                code="reverted",
+                reason=reason,
+            )
+        code, _ = _meaning(result)
+        raise self._refusal(code, retryable=result.number in _MAY_PASS)
+
+    def _result(self, answer: object, *, is_write: bool) -> Any:
+        """Give the result of an answer, or its error."""
+        if isinstance(answer, dict):
+            error = answer.get("error")
+            if isinstance(error, dict):
+                number, text = error.get("code"), error.get("message")
+                return _Failure(
+                    number=number if isinstance(number, int) else 0,
+                    text=text[:1_000] if isinstance(text, str) else "",
+                    data=error.get("data"),
+                )
+            if error is None and "result" in answer:
+                return answer["result"]
+        raise BadAnswer(
+            f"{self._host} sent something that is no answer of a chain.",
+            code="chain_answer",
+            maybe_happened=is_write,
         )
 
-    def _bad(self, what: str) -> BadAnswer:
-        return BadAnswer(
-            f"{self._transport.host} sent {what}. It may be no endpoint of a chain.", code="rpc_answer"
+    def _refusal(self, code: str, *, retryable: bool, maybe_happened: bool = False) -> ChainError:
+        return ChainError(
+            f"{self._host}: {_SENTENCES[code]}", code=code, retryable=retryable, maybe_happened=maybe_happened
         )
 
 
-def _message(*, sender: Address | None, to: Address, data: bytes, value_wei: Wei) -> dict[str, str]:
-    message = {"to": str(to), "data": "0x" + data.hex()}
-    if sender is not None:
-        message["from"] = str(sender)
-    return message if not value_wei else {**message, "value": hex(value_wei)}
+def _question(method: str, *params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
 
 
-def _reason(data: object, text: str) -> str:
-    """Return a contract's own words, cleaned and cut; "" where it gave none."""
-    raw = bytes.fromhex(data[2:]) if isinstance(data, str) and _DATA.fullmatch(data) else b""
-    try:
-        if raw.startswith(_SELECTOR_ERROR):
-            return clean_text(str(decode(["string"], raw[4:])[0]), limit=200)
-        if raw.startswith(_SELECTOR_PANIC):
-            number = int(decode(["uint256"], raw[4:])[0])
-            return _PANICS.get(number, f"panic {number}")
-    except (DecodingError, OverflowError, UnicodeDecodeError):
-        return ""
-    match = re.search(
-        r"(?:execution reverted|reverted with reason string|revert):?\s*'?([^']{1,300})'?$", text
-    )
-    return clean_text(match[1], limit=200) if match else ""
+def _meaning(failure: _Failure) -> tuple[str, bool]:
+    """Give the code of a refusal, and whether the transaction surely was not taken."""
+    for pattern, code, surely_not in _SAYINGS:
+        if pattern.search(failure.text):
+            return code, surely_not
+    return "rpc", failure.number in _NEVER_TAKEN
 
 
-def event_topic(signature: str) -> bytes:
-    """Give the first topic of an event from its signature, such as "Transfer(address,address,uint256)"."""
-    return bytes(keccak(text=signature))
+def _is_revert(failure: _Failure) -> bool:
+    return failure.number == _REVERTED or _REVERT.search(failure.text) is not None
+
+
+def _reason(failure: _Failure) -> str:
+    data = failure.data
+    if isinstance(data, dict):  # as Hardhat wraps it
+        data = data.get("data")
+    if isinstance(data, str):
+        try:
+            reason = revert_reason(read_bytes(data.removeprefix("Reverted "), what="reason"))
+        except BadAnswer:
+            reason = ""
+        if reason:
+            return reason
+    said = _SAID_REASON.search(failure.text)
+    return clean_reason(said[1] or said[2]) if said else ""
+
+
+def _explain_sending(reply: Reply) -> OceanError:
+    error = explain_generally(reply)
+    if reply.status not in _NOT_LET_IN:
+        error.maybe_happened = True
+    return error
+
+
+def _bounded(amount: int) -> Wei:
+    if amount >= 2**256:
+        raise BadAnswer("The chain's node sent an unreadable fee.", code="chain_answer")
+    return Wei(amount)
+
+
+def _hex(data: bytes) -> str:
+    return "0x" + data.hex()

@@ -50,7 +50,22 @@ class BadAnswer(OceanError):
 
 
 class ChainError(OceanError):
-    """A chain refused, reverted or lost a transaction."""
+    """A chain refused, reverted or lost a transaction.
+
+    reason: what the contract that reverted says of it, in one clean line; "" where it says nothing.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        reason: str = "",
+        retryable: bool = False,
+        maybe_happened: bool = False,
+    ) -> None:
+        super().__init__(message, code=code, retryable=retryable, maybe_happened=maybe_happened)
+        self.reason = reason
 
 
 class Refused(OceanError):

@@ -1,183 +1,228 @@
-"""Orders of datatokens: the calls that make them, what can be read about them, and what a receipt proves.
+"""Datatoken orders: the calls that make one, the questions around it, and the proof that a transaction is one.
 
-Source of the signatures and events: ocean-contracts 3.1.0, ERC20Template, ERC20TemplateEnterprise, Dispenser; the
-selectors are those of provider-v4 recordings 22, 30 and 32.
+For datatokens of templates 1 and 2, whose orders are the same. Nothing here signs or sends.
+Source of the functions and events: ocean-contracts 3.1.0, artifacts ERC20Template, ERC20TemplateEnterprise, Dispenser;
+selectors: provider-v4 recordings 22, 23, 30, 32, 61 and 62.
 """
 
+import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from eth_abi.abi import decode, encode
-from eth_abi.exceptions import DecodingError
 from eth_account import Account
 from eth_account.messages import encode_defunct
-from eth_utils.abi import function_signature_to_4byte_selector
 from eth_utils.crypto import keccak
 
-from jobs.ocean.chain import Chain, Receipt, event_topic
+from jobs.ocean.abi import decode_answer, encode_call, event_topic
 from jobs.ocean.compute import ProviderFee
 from jobs.ocean.errors import BadAnswer
+from jobs.ocean.transactions import MAX_AMOUNT, MAX_NUMBER, Call, Log, Receipt
 from jobs.ocean.units import Address, Wei, clean_text
 
-ZERO = Address("0x" + "00" * 20)
+if TYPE_CHECKING:
+    from jobs.ocean.chain import Chain
+
+# What one order takes: "we always pay 1 DT. No more, no less".
+# Source: oceanprotocol/contracts @ 009db99 : contracts/templates/ERC20Template.sol : startOrder.
+ORDER_PRICE_WEI = Wei(10**18)
+
 _FEE = "(address,address,uint256,uint8,bytes32,bytes32,uint256,bytes)"
-_MARKET_FEE = "(address,address,uint256)"
-_STARTED = event_topic("OrderStarted(address,address,uint256,uint256,uint256,address,uint256)")
-_REUSED = event_topic("OrderReused(bytes32,address,uint256,uint256)")
+_START_ORDER = f"startOrder(address,uint256,{_FEE},(address,address,uint256))"
+_REUSE_ORDER = f"reuseOrder(bytes32,{_FEE})"
+_ORDER_STARTED = event_topic("OrderStarted(address,address,uint256,uint256,uint256,address,uint256)")
+_ORDER_REUSED = event_topic("OrderReused(bytes32,address,uint256,uint256)")
+_ZERO = Address("0x" + "00" * 20)
+_NO_MARKET_FEE = (_ZERO, _ZERO, 0)
+_WORD = re.compile(r"0x[0-9a-fA-F]{64}")
+_DATA = re.compile(r"0x(?:[0-9a-fA-F]{2}){0,4096}")
 
 
 @dataclass(frozen=True)
-class Call:
-    """A call of a contract that is to become a transaction."""
-
-    to: Address
-    data: bytes
-    value_wei: Wei
-
-
-@dataclass(frozen=True)
-class DispenserStatus:
-    """Whether and how much a dispenser gives away. swapper: the one address that may take; ZERO for everybody."""
-
-    active: bool
-    max_tokens_wei: Wei
-    max_balance_wei: Wei
-    swapper: Address
-
-
-@dataclass(frozen=True)
-class TokenInfo:
-    """What a token says of itself. symbol: a stranger's text, cleaned and cut."""
+class Token:
+    """How a token is written. symbol: a stranger's text, cleaned; decimals: 0 to 255."""
 
     symbol: str
     decimals: int
 
 
 @dataclass(frozen=True)
+class DispenserStatus:
+    """What a dispenser gives of a datatoken.
+
+    max_tokens_wei: at a time; max_balance_wei: the caller must hold less. balance_wei: what it has in stock, which
+    matters only when it may not mint. allowed_swapper: the only one it serves, or None for everybody.
+    """
+
+    active: bool
+    is_minter: bool
+    max_tokens_wei: Wei
+    max_balance_wei: Wei
+    balance_wei: Wei
+    allowed_swapper: Address | None
+
+
+@dataclass(frozen=True)
 class OrderSeen:
-    """What a datatoken noted of an order. order_tx: of the order that was renewed; consumer: only of a new one."""
+    """An order as its transaction left it on the chain.
+
+    payer: who sent it. order_tx: the transaction that the order is known by, for a reused one the first.
+    consumer, amount_wei, service_index: None for a reused order, whose event does not say. at: seconds since the epoch.
+    """
 
     kind: Literal["started", "reused"]
+    order_tx: str
     payer: Address
-    consumer: Address | None = None
-    service_index: int | None = None
-    order_tx: str = ""
+    at: int
+    consumer: Address | None
+    amount_wei: Wei | None
+    service_index: int | None
 
 
 def start_order(*, datatoken: Address, consumer: Address, service_index: int, fee: ProviderFee) -> Call:
-    """Order a service: spends one datatoken, and draws the fee from the payer. Source: provider-v4 recording 30."""
-    return _call(
-        datatoken,
-        f"startOrder(address,uint256,{_FEE},{_MARKET_FEE})",
-        consumer,
-        service_index,
-        _fee(fee),
-        (ZERO, ZERO, 0),
-    )
+    """Spend one datatoken for an order. The payer must have approved the datatoken for a fee above 0.
+
+    consumer: the environment's address, not the payer's (provider-v4 recordings 55 and 56).
+    Raises: BadAnswer "fee" for a fee that no contract can read.
+    """
+    data = encode_call(_START_ORDER, consumer, service_index, _fee_values(fee), _NO_MARKET_FEE)
+    return Call(to=datatoken, data=data)
 
 
 def reuse_order(*, datatoken: Address, order_tx: str, fee: ProviderFee) -> Call:
-    """Renew what an order paid to the service; spends no datatoken. order_tx: of the first order.
+    """Renew an order by paying a new fee. The contract takes any hash, so know that the order is one.
 
-    Source: provider-v4 recording 32.
+    Raises: BadAnswer "fee" for a fee that no contract can read; ValueError when order_tx is no hash.
     """
-    return _call(datatoken, f"reuseOrder(bytes32,{_FEE})", bytes.fromhex(order_tx[2:]), _fee(fee))
+    if not _WORD.fullmatch(order_tx):
+        raise ValueError("An order is known by the hash of its transaction.")
+    return Call(to=datatoken, data=encode_call(_REUSE_ORDER, bytes.fromhex(order_tx[2:]), _fee_values(fee)))
 
 
 def dispense(*, dispenser: Address, datatoken: Address, amount_wei: Wei, to: Address) -> Call:
-    """Take datatokens that are given away. Source: provider-v4 recording 22."""
-    return _call(dispenser, "dispense(address,uint256,address)", datatoken, amount_wei, to)
+    """Get datatokens for nothing. Source: provider-v4 recording 22."""
+    data = encode_call("dispense(address,uint256,address)", datatoken, amount_wei, to)
+    return Call(to=dispenser, data=data)
 
 
 def approve(*, token: Address, spender: Address, amount_wei: Wei) -> Call:
-    """Let somebody draw up to an amount of a token. Source: provider-v4 recording 61."""
-    return _call(token, "approve(address,uint256)", spender, amount_wei)
+    """Let a contract take so much of a token and no more; it replaces what was allowed before.
 
-
-def balance_of(chain: Chain, *, token: Address, owner: Address) -> Wei:
-    """Ask how much of a token an address has."""
-    return Wei(int(_ask(chain, token, "balanceOf(address)", ["uint256"], owner)[0]))
-
-
-def allowance(chain: Chain, *, token: Address, owner: Address, spender: Address) -> Wei:
-    """Ask how much of a token somebody may draw from an address."""
-    return Wei(int(_ask(chain, token, "allowance(address,address)", ["uint256"], owner, spender)[0]))
-
-
-def token_info(chain: Chain, *, token: Address) -> TokenInfo:
-    """Ask a token for its symbol and decimals.
-
-    Raises: BadAnswer "token" for more decimals than any token has.
+    Source: provider-v4 recording 61.
     """
-    decimals = int(_ask(chain, token, "decimals()", ["uint8"])[0])
-    symbol = clean_text(str(_ask(chain, token, "symbol()", ["string"])[0]), limit=20)
-    if decimals > 77:
-        raise BadAnswer(f"The token {token} has more decimals than an amount has digits.", code="token")
-    return TokenInfo(symbol=symbol, decimals=decimals)
+    return Call(to=token, data=encode_call("approve(address,uint256)", spender, amount_wei))
 
 
-def dispenser_status(chain: Chain, *, dispenser: Address, datatoken: Address) -> DispenserStatus:
-    """Ask a dispenser what it gives away of a datatoken; not active where it knows nothing of it."""
-    types = ["bool", "address", "bool", "uint256", "uint256", "uint256", "address"]
-    answer = _ask(chain, dispenser, "status(address)", types, datatoken)
+def balance_of(chain: "Chain", *, token: Address, owner: Address) -> Wei:
+    """Ask how much of a token an address holds. Raises: OceanError, BadAnswer "abi" where there is no such token."""
+    answer = chain.call(to=token, data=encode_call("balanceOf(address)", owner))
+    (amount,) = decode_answer(["uint256"], answer, what="a balance")
+    return Wei(amount)
+
+
+def allowance(chain: "Chain", *, token: Address, owner: Address, spender: Address) -> Wei:
+    """Ask how much of a token a contract may still take. Raises: as balance_of."""
+    answer = chain.call(to=token, data=encode_call("allowance(address,address)", owner, spender))
+    (amount,) = decode_answer(["uint256"], answer, what="an allowance")
+    return Wei(amount)
+
+
+def token_info(chain: "Chain", *, token: Address) -> Token:
+    """Ask how a token's amounts are written. Raises: as balance_of."""
+    answer = chain.call(to=token, data=encode_call("decimals()"))
+    (decimals,) = decode_answer(["uint8"], answer, what="a number of decimals")
+    answer = chain.call(to=token, data=encode_call("symbol()"))
+    # Some old tokens answer with one word instead of a text.
+    (said,) = (
+        (answer.rstrip(b"\0"),) if len(answer) == 32 else decode_answer(["bytes"], answer, what="a symbol")
+    )
+    symbol = " ".join(clean_text(said.decode("utf-8", "replace"), limit=20).split())
+    return Token(symbol=symbol, decimals=decimals)
+
+
+def dispenser_status(chain: "Chain", *, dispenser: Address, datatoken: Address) -> DispenserStatus:
+    """Ask what a dispenser gives of a datatoken; it is not active for one that it does not know.
+
+    Raises: as balance_of; ChainError "reverted" for a contract that is no datatoken.
+    """
+    answer = chain.call(to=dispenser, data=encode_call("status(address)", datatoken))
+    active, _owner, is_minter, max_tokens, max_balance, balance, swapper = decode_answer(
+        ["bool", "address", "bool", "uint256", "uint256", "uint256", "address"], answer, what="its status"
+    )
+    allowed = Address(swapper)
     return DispenserStatus(
-        active=bool(answer[0]),
-        max_tokens_wei=Wei(int(answer[3])),
-        max_balance_wei=Wei(int(answer[4])),
-        swapper=Address.parse(str(answer[6])),
+        active=active,
+        is_minter=is_minter,
+        max_tokens_wei=Wei(max_tokens),
+        max_balance_wei=Wei(max_balance),
+        balance_wei=Wei(balance),
+        allowed_swapper=None if allowed == _ZERO else allowed,
     )
 
 
 def order_in(receipt: Receipt, *, datatoken: Address) -> OrderSeen | None:
-    """Read from a receipt what a datatoken noted; None when it noted no order, or the transaction was refused."""
-    if not receipt.ok:
+    """Read the order of this datatoken from a receipt; None where there is none, or more than one.
+
+    What counts is what the datatoken itself logged, so the datatoken must be one that the asset's DDO names.
+    """
+    if receipt.status != "ok":
         return None
-    for log in receipt.logs:
-        if log.address != datatoken or not log.topics:
-            continue
-        try:
-            if log.topics[0] == _STARTED and len(log.topics) == 3:
-                payer, _amount, index, _at, _block = decode(
-                    ["address", "uint256", "uint256", "uint256", "uint256"], log.data
-                )
-                return OrderSeen(
-                    kind="started",
-                    payer=Address.parse(payer),
-                    consumer=Address.parse("0x" + log.topics[1][-20:].hex()),
-                    service_index=int(index),
-                )
-            if log.topics[0] == _REUSED:
-                order_tx, caller, _at, _block = decode(["bytes32", "address", "uint256", "uint256"], log.data)
-                return OrderSeen(kind="reused", payer=Address.parse(caller), order_tx="0x" + order_tx.hex())
-        except DecodingError:
-            continue
-    return None
+    seen = [_order(log, tx_hash=receipt.tx_hash) for log in receipt.logs if log.address == datatoken]
+    orders = [order for order in seen if order is not None]
+    return orders[0] if len(orders) == 1 else None
 
 
 def fee_digest(fee: ProviderFee) -> bytes:
-    """Hash what a service signs of its fee. Source: README of the provider-v4 recordings, "Signing"."""
-    packed = (
-        bytes.fromhex(fee.data[2:])
-        + bytes.fromhex(fee.address[2:])
-        + bytes.fromhex(fee.token[2:])
-        + int(fee.amount_wei).to_bytes(32, "big")
-        + fee.valid_until.to_bytes(32, "big")
+    """Hash what a service signs of its fee (personal_sign over these 32 bytes).
+
+    Raises: BadAnswer "fee".
+    Source: README of the provider-v4 recordings, "providerFee inside initializeCompute".
+    """
+    to, token, amount_wei, _, _, _, valid_until, data = _fee_values(fee)
+    return bytes(
+        keccak(
+            data
+            + _packed(to)
+            + _packed(token)
+            + amount_wei.to_bytes(32, "big")
+            + valid_until.to_bytes(32, "big")
+        )
     )
-    return bytes(keccak(packed))
 
 
-def fee_is_signed(fee: ProviderFee) -> bool:
-    """Say whether the address that the fee goes to has signed it, as the datatoken will check."""
-    vrs = (fee.v, int(fee.r, 16), int(fee.s, 16))
+def check_fee(fee: ProviderFee) -> None:
+    """Make sure that a fee is signed by the address that it goes to; a datatoken refuses any other.
+
+    Raises: BadAnswer "fee" when it cannot be read, "fee_signature" when somebody else signed it.
+    """
+    to, _, _, v, r, s, _, _ = _fee_values(fee)
+    message = encode_defunct(primitive=fee_digest(fee))
     try:
-        signer = Account.recover_message(encode_defunct(primitive=fee_digest(fee)), vrs=vrs)
+        signer = Address(
+            Account.recover_message(message, vrs=(v, int.from_bytes(r, "big"), int.from_bytes(s, "big")))
+        )
     except Exception:
-        # The library raises many kinds for what is no signature.
-        return False
-    return Address.parse(signer) == fee.address
+        # The library raises errors of several kinds for numbers that are no signature.
+        signer = _ZERO
+    if signer != to or signer == _ZERO:
+        raise BadAnswer(
+            "The service's fee is not signed by the address that it is to be paid to. Nothing was paid.",
+            code="fee_signature",
+        )
 
 
-def _fee(fee: ProviderFee) -> tuple[Any, ...]:
+def _fee_values(fee: ProviderFee) -> tuple[Address, Address, int, int, bytes, bytes, int, bytes]:
+    """Give a fee as the contract's tuple. Raises: BadAnswer "fee"."""
+    readable = (
+        _WORD.fullmatch(fee.r)
+        and _WORD.fullmatch(fee.s)
+        and _DATA.fullmatch(fee.data)
+        # The contract's ecrecover knows these two only.
+        and fee.v in (27, 28)
+        and 0 <= fee.amount_wei < MAX_AMOUNT
+        and 0 <= fee.valid_until < MAX_NUMBER
+    )
+    if not readable:
+        raise BadAnswer("The service's fee cannot be read. Nothing was paid.", code="fee")
     return (
         fee.address,
         fee.token,
@@ -190,33 +235,41 @@ def _fee(fee: ProviderFee) -> tuple[Any, ...]:
     )
 
 
-def _call(to: Address, signature: str, *values: Any) -> Call:
-    return Call(to=to, data=_encoded(signature, *values), value_wei=Wei(0))
-
-
-def _ask(chain: Chain, to: Address, signature: str, types: list[str], *values: Any) -> tuple[Any, ...]:
-    answer = chain.call(to=to, data=_encoded(signature, *values))
+def _order(log: Log, *, tx_hash: str) -> OrderSeen | None:
+    """Read a log as an order; a log that only looks like one is none."""
     try:
-        return tuple(decode(types, answer))
-    except (DecodingError, UnicodeDecodeError, OverflowError):
-        # An address without a contract answers with nothing.
-        raise BadAnswer(
-            f"There is no contract at {to} that answers as one of Ocean's.", code="contract"
-        ) from None
+        if log.topics[:1] == (_ORDER_STARTED,) and len(log.topics) == 3:
+            payer, amount, service_index, at, _ = decode_answer(
+                ["address", "uint256", "uint256", "uint256", "uint256"], log.data, what="an order"
+            )
+            if max(service_index, at) < MAX_NUMBER:
+                return OrderSeen(
+                    kind="started",
+                    order_tx=tx_hash,
+                    payer=Address(payer),
+                    at=at,
+                    consumer=Address("0x" + log.topics[1][12:].hex()),
+                    amount_wei=Wei(amount),
+                    service_index=service_index,
+                )
+        elif log.topics == (_ORDER_REUSED,):
+            order_tx, payer, at, _ = decode_answer(
+                ["bytes32", "address", "uint256", "uint256"], log.data, what="an order"
+            )
+            if at < MAX_NUMBER:
+                return OrderSeen(
+                    kind="reused",
+                    order_tx="0x" + order_tx.hex(),
+                    payer=Address(payer),
+                    at=at,
+                    consumer=None,
+                    amount_wei=None,
+                    service_index=None,
+                )
+    except BadAnswer:
+        return None
+    return None
 
 
-def _encoded(signature: str, *values: Any) -> bytes:
-    inside = signature[signature.index("(") + 1 : -1]
-    return function_signature_to_4byte_selector(signature) + encode(_split(inside), values)
-
-
-def _split(types: str) -> list[str]:
-    """Split a list of types at the commas that are not inside a tuple."""
-    found, depth = [""], 0
-    for character in types:
-        depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
-            found.append("")
-        else:
-            found[-1] += character
-    return [kind for kind in found if kind]
+def _packed(address: Address) -> bytes:
+    return bytes.fromhex(address[2:])

@@ -19,7 +19,8 @@ from eth_account.messages import SignableMessage, encode_defunct
 from eth_utils.crypto import keccak
 
 from jobs.ocean.parsing import load_json
-from jobs.ocean.units import Address, Wei
+from jobs.ocean.transactions import SignedTransaction, Transaction
+from jobs.ocean.units import Address
 
 _HEX_KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 _CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -49,28 +50,6 @@ class Token:
     nonce: int | None = None
 
 
-@dataclass(frozen=True)
-class Transaction:
-    """What is to be signed (EIP-1559). gas: the most that may be used; fees: wei for one unit of it."""
-
-    chain_id: int
-    nonce: int
-    to: Address
-    data: bytes
-    value_wei: Wei
-    gas: int
-    max_fee_wei: Wei
-    priority_fee_wei: Wei
-
-
-@dataclass(frozen=True)
-class SignedTransaction:
-    """The bytes that a chain takes, and the hash that they will be known by."""
-
-    raw: bytes = field(repr=False)
-    hash: str
-
-
 # "text" signs 0x + hex of the hash; "bytes" the hash without its leading zero bytes. Nodes take both.
 Form = Literal["text", "bytes"]
 
@@ -93,19 +72,19 @@ class Signer:
         """Sign bytes as wallets do (EIP-191); gives 0x and 130 digits."""
         return self._sign(encode_defunct(primitive=data))
 
-    def sign_transaction(self, transaction: Transaction) -> SignedTransaction:
-        """Sign a transaction of type 2 (EIP-1559) for the chain that it names."""
+    def sign_transaction(self, tx: Transaction) -> SignedTransaction:
+        """Sign a transaction of type 2. The same transaction gives the same bytes every time (RFC 6979)."""
         signed = Account.sign_transaction(
             {
                 "type": 2,
-                "chainId": transaction.chain_id,
-                "nonce": transaction.nonce,
-                "to": str(transaction.to),
-                "data": transaction.data,
-                "value": int(transaction.value_wei),
-                "gas": transaction.gas,
-                "maxFeePerGas": int(transaction.max_fee_wei),
-                "maxPriorityFeePerGas": int(transaction.priority_fee_wei),
+                "chainId": tx.chain_id,
+                "nonce": tx.nonce,
+                "to": str(tx.to),
+                "data": tx.data,
+                "value": tx.value_wei,
+                "gas": tx.gas,
+                "maxFeePerGas": tx.max_fee_wei,
+                "maxPriorityFeePerGas": tx.priority_fee_wei,
             },
             self.__key,
         )

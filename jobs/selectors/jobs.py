@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from jobs.lifecycle import ACTIVE, TERMINAL, State
 from jobs.models import Job, JobInput
-from jobs.ocean.compute import phase_of
+from jobs.ocean.verdicts import phase_of
 from jobs.selectors.failures import UNTOLD
 from jobs.selectors.phases import SENTENCES, Course, Step, current_step, steps
 

@@ -15,6 +15,7 @@ _STATUS = {
     Transaction.Status.SENT: ("run", "Waiting for a block"),
     Transaction.Status.CONFIRMED: ("ok", "Confirmed"),
     Transaction.Status.REVERTED: ("bad", "Reverted"),
+    Transaction.Status.REFUSED: ("bad", "Not sent"),
     Transaction.Status.DROPPED: ("bad", "Never mined"),
 }
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from statistics import median
 
 from jobs.lifecycle import TERMINAL, State
-from jobs.ocean.compute import phase_of
+from jobs.ocean.verdicts import phase_of
 
 STEPS = ("ordering", "accepted", "queued", "image", "data", "running", "publishing", "archived")
 LABELS = {

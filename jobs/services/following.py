@@ -17,9 +17,10 @@ from django.db.models import Case, F, Q, Value, When
 from jobs import queue
 from jobs.lifecycle import State
 from jobs.models import Job, LogChunk
-from jobs.ocean.compute import LogPiece, phase_of
+from jobs.ocean.compute import LogPiece
 from jobs.ocean.errors import OceanError
 from jobs.ocean.signing import Proof
+from jobs.ocean.verdicts import phase_of
 from jobs.services import pacing
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, NoTurn, open_node, signed

@@ -29,7 +29,7 @@ from jobs.ocean.compute import (
     StartRequest,
     stored_environment,
 )
-from jobs.ocean.orders import Call
+from jobs.ocean.transactions import Call
 from jobs.ocean.units import Address, Wei, from_wei
 from jobs.services import payments
 from jobs.services.budget import Purpose
@@ -250,8 +250,7 @@ def _check_fee(*, part: _Part, need: OrderNeed, fee: ProviderFee, job: Job) -> N
         raise CannotOrder(
             f"The fee for “{part.name}” is to go to an address that is not the service's.", code="fee"
         )
-    if not orders.fee_is_signed(fee):
-        raise CannotOrder(f"The fee for “{part.name}” is not signed by the service.", code="fee")
+    orders.check_fee(fee)
     if fee.amount_wei > 0:
         raise CannotOrder(
             f"The service wants a fee of {fee.amount_wei} of the token {fee.token} for “{part.name}”, although the "
@@ -296,7 +295,7 @@ def _dispenses(
 
 
 def _refuse_without_gas(*, chain: Chain, job: Job, network: Network, count: int) -> None:
-    there = chain.balance_wei(Address(job.wallet.address))
+    there = chain.balance_wei(address=Address(job.wallet.address))
     needed = chain.fees().max_fee_wei * GAS_GUESS * count
     if there < needed:
         raise CannotOrder(

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jobs.models import Job
-from jobs.ocean.compute import JobReport, phase_of
+from jobs.ocean.compute import JobReport
+from jobs.ocean.verdicts import phase_of
 
 WATCHED_EVERY = timedelta(seconds=3)
 UNWATCHED_EVERY = timedelta(seconds=30)  # and while a live log flows

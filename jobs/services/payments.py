@@ -19,10 +19,10 @@ from jobs.errors import PortalError
 from jobs.lifecycle import State
 from jobs.models import ChainNonce, Job, JobEvent, Network, Order, Transaction
 from jobs.ocean import orders
-from jobs.ocean.chain import Chain, Receipt
+from jobs.ocean.chain import Chain
 from jobs.ocean.errors import ChainError
-from jobs.ocean.orders import Call
-from jobs.ocean.signing import Transaction as Unsigned
+from jobs.ocean.transactions import Call, Receipt
+from jobs.ocean.transactions import Transaction as Unsigned
 from jobs.ocean.units import Address, Wei, from_wei
 from jobs.services import vault
 from jobs.services.gateway import Clock, open_chain
@@ -59,9 +59,7 @@ def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
         refuse_wrong_chain(chain=chain, network=network)
         while True:
             now = clock()
-            if not Job.objects.renew(
-                job_id=job.pk, holder=holder, now=now, until=now + timedelta(seconds=90)
-            ):
+            if not Job.objects.renew(job_id=job.pk, holder=holder, now=now, until=now + LEASE):
                 return now  # somebody else is at it
             _see_to(job=job, chain=chain, network=network, now=now)
             under_way = list(Transaction.objects.under_way().filter(job=job))
@@ -108,6 +106,11 @@ def claim_strays(*, now: datetime) -> set[uuid.UUID]:
 
 
 def network_of(job: Job) -> Network:
+    """Return the network that a job's orders are made on.
+
+    Raises:
+        CannotOrder: the portal does not know it.
+    """
     chain_id = job.environment.chain_id or job.node.network.chain_id
     network = Network.objects.filter(chain_id=chain_id).first()
     if network is None:
@@ -120,6 +123,11 @@ def network_of(job: Job) -> Network:
 
 
 def refuse_wrong_chain(*, chain: Chain, network: Network) -> None:
+    """Ask the endpoint which chain it is, before anything is believed or sent.
+
+    Raises:
+        CannotOrder: it is another one.
+    """
     found = chain.chain_id()
     if found != network.chain_id:
         raise CannotOrder(
@@ -132,6 +140,11 @@ def refuse_wrong_chain(*, chain: Chain, network: Network) -> None:
 def dispensed(
     *, chain: Chain, network: Network, job: Job, datatoken: Address, name: str, amount_wei: Wei
 ) -> tuple[int, str, str, Call]:
+    """Return the call that gets datatokens from their dispenser: its step, its purpose, what it is for, and itself.
+
+    Raises:
+        CannotOrder: nobody gives them away, or not so many.
+    """
     tokens = from_wei(amount_wei).normalize()
     no_way = CannotOrder(
         f"The wallet “{job.wallet.label}” lacks {tokens:f} datatoken of “{name}”, and nobody gives them away. "
@@ -143,7 +156,8 @@ def dispensed(
         raise no_way
     dispenser = Address(address)
     status = orders.dispenser_status(chain, dispenser=dispenser, datatoken=datatoken)
-    if not status.active or status.max_tokens_wei < amount_wei:
+    may_take = status.allowed_swapper in (None, Address(job.wallet.address))
+    if not status.active or status.max_tokens_wei < amount_wei or not may_take:
         raise no_way
     call = orders.dispense(
         dispenser=dispenser, datatoken=datatoken, amount_wei=amount_wei, to=Address(job.wallet.address)
@@ -203,7 +217,15 @@ def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> No
             )
             return
         raise
-    fees, pending = chain.fees(), chain.nonce(sender)
+    fees, pending = chain.fees(), chain.nonce(address=sender)
+    limit = int(gas * GAS_MARGIN)
+    if limit * fees.max_fee_wei > network.max_gas_wei:
+        raise CannotOrder(
+            f"{tx.told}: its gas may cost {from_wei(Wei(limit * fees.max_fee_wei)).normalize():f} of {network.name}'s own "
+            f"coin now; the limit for one transaction is {from_wei(Wei(int(network.max_gas_wei))).normalize():f}. "
+            "Go on when it is cheaper, or let an operator raise the limit.",
+            code="gas_too_high",
+        )
     signer = vault.signer(tx.wallet)
     counter, _created = ChainNonce.objects.get_or_create(network=network, address=sender)
     while True:
@@ -215,7 +237,7 @@ def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> No
                 to=to,
                 data=data,
                 value_wei=value,
-                gas=int(gas * GAS_MARGIN),
+                gas=limit,
                 max_fee_wei=fees.max_fee_wei,
                 priority_fee_wei=fees.priority_fee_wei,
             )
@@ -226,7 +248,7 @@ def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> No
                 kept = Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
                     status=Transaction.Status.PREPARED,
                     nonce=nonce,
-                    gas=int(gas * GAS_MARGIN),
+                    gas=limit,
                     max_fee_wei=fees.max_fee_wei,
                     signed=signed.raw,
                     tx_hash=signed.hash,
@@ -263,12 +285,12 @@ def _lacks_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) -
 def _send(*, tx: Transaction, chain: Chain, now: datetime) -> None:
     """Send the stored bytes; sending them twice is one transaction."""
     try:
-        chain.send(bytes(tx.signed or b""))
+        chain.send(signed=bytes(tx.signed or b""))
     except ChainError as error:
         if error.code not in ("nonce_too_low", "underpriced"):
             Transaction.objects.filter(pk=tx.pk).update(trouble=error.message[:300])
             raise
-        if chain.receipt(tx.tx_hash) is None:
+        if chain.receipt(tx_hash=tx.tx_hash) is None:
             _overtaken(tx=tx, chain=chain, now=now)
             return
     Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PREPARED).update(
@@ -281,7 +303,7 @@ def _overtaken(*, tx: Transaction, chain: Chain, now: datetime) -> None:
     told = "Another program sent a transaction of this wallet with the same number."
     if tx.overtaken_at is None:
         Transaction.objects.filter(pk=tx.pk).update(overtaken_at=now, trouble=told)
-    elif now - tx.overtaken_at >= OVERTAKEN_FOR and chain.mined_nonce(Address(tx.wallet.address)) > (
+    elif now - tx.overtaken_at >= OVERTAKEN_FOR and chain.mined_nonce(address=Address(tx.wallet.address)) > (
         tx.nonce or 0
     ):
         Transaction.objects.filter(pk=tx.pk, status=tx.status).update(
@@ -291,19 +313,13 @@ def _overtaken(*, tx: Transaction, chain: Chain, now: datetime) -> None:
 
 def _find(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> None:
     """Look for the receipt; send the same bytes again where they seem to have got lost."""
-    receipt = chain.receipt(tx.tx_hash)
+    receipt = chain.receipt(tx_hash=tx.tx_hash)
     if receipt is None:
         if tx.sent_at is not None and now - tx.sent_at >= SEND_AGAIN:
             _send(tx=tx, chain=chain, now=now)
         return
-    if not receipt.ok:
-        reason = chain.revert_reason(
-            sender=Address(tx.wallet.address),
-            to=Address(tx.to),
-            data=bytes(tx.data),
-            value_wei=Wei(int(tx.value_wei)),
-            block=receipt.block_number,
-        )
+    if receipt.status == "reverted":
+        reason = chain.revert_reason(receipt=receipt) or "It does not say why."
         Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
             status=Transaction.Status.REVERTED, trouble=reason[:300], **_place(receipt)
         )

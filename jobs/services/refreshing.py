@@ -18,16 +18,10 @@ from django.db.models.functions import Coalesce
 from jobs import queue
 from jobs.lifecycle import ACTIVE, State
 from jobs.models import Job, JobEvent, Node, Wallet
-from jobs.ocean.compute import (
-    JobReport,
-    failure_number,
-    phase_of,
-    same_job,
-    stored_environment,
-    verdict,
-)
+from jobs.ocean.compute import JobReport, same_job, stored_environment
 from jobs.ocean.errors import BadAnswer, OceanError
 from jobs.ocean.units import Address
+from jobs.ocean.verdicts import failure_number, phase_of, verdict
 from jobs.services import pacing
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, open_node
@@ -42,20 +36,17 @@ FORGOTTEN_AFTER = 3  # answers without the job in them, before it is believed th
 
 def watch(*, job_id: uuid.UUID, now: datetime) -> bool:
     """Note that somebody looks at a job; return whether a row was written (at most every 10 s)."""
-    job = Job.objects.filter(pk=job_id, state__in=ACTIVE).defer("report").first()
+    job = Job.objects.filter(pk=job_id, state__in=ACTIVE).first()
     if job is None or (job.watched_until and job.watched_until >= now + WATCH_FOR - WATCH_AT_MOST_EVERY):
         return False
-    mine = Job.objects.filter(pk=job_id, state__in=ACTIVE, watched_until=job.watched_until)
-    seen = mine.update(watched_until=now + WATCH_FOR)
-    if seen and not _is_watched(job, now):
-        if job.state != State.RUNNING:
-            job.refresh_from_db()  # the node may have taken it in at this moment
+    facts: dict[str, Any] = {}
+    if not _is_watched(job, now):
         # What would have been asked in half a minute is asked sooner; what is in trouble keeps its pause.
         at = _first_look(job=job, now=now)
-        Job.objects.filter(pk=job_id, state=State.RUNNING, trouble_count=0, next_check_at__gt=at).update(
-            next_check_at=at
-        )
-    return bool(seen)
+        later = When(state=State.RUNNING, trouble_count=0, next_check_at__gt=at, then=Value(at))
+        facts["next_check_at"] = Case(later, default=F("next_check_at"))
+    mine = Job.objects.filter(pk=job_id, state__in=ACTIVE, watched_until=job.watched_until)
+    return bool(mine.update(watched_until=now + WATCH_FOR, **facts))
 
 
 def check_now(*, job_ids: Collection[uuid.UUID], now: datetime) -> int:

@@ -14,13 +14,12 @@ from jobs.ocean.compute import (
     JobReport,
     OrderNeed,
     StartRequest,
-    failure_number,
     parse_environments_by_chain,
-    verdict,
 )
 from jobs.ocean.errors import BadAnswer
 from jobs.ocean.provider_answers import parse_order_needs, parse_provider_job
 from jobs.ocean.units import Address
+from jobs.ocean.verdicts import failure_number, verdict
 from tests.ocean.provider_wire import ALGORITHM, BOB, CAROL, DATASET, last, provider, scenario
 from tests.ocean.wire import Answer
 

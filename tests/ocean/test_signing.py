@@ -5,6 +5,9 @@ import pickle
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_defunct
+from eth_account.typed_transactions import TypedTransaction
+from eth_utils import keccak
+from hexbytes import HexBytes
 
 from jobs.ocean import signing
 from jobs.ocean.signing import (
@@ -20,7 +23,8 @@ from jobs.ocean.signing import (
     node_message,
     provider_digest,
 )
-from jobs.ocean.units import Address
+from jobs.ocean.transactions import Transaction
+from jobs.ocean.units import Address, Wei
 from tests.ocean import provider_wire as v4
 from tests.ocean.wire import MNEMONIC, account, accounts, exchanges, recording
 
@@ -315,3 +319,96 @@ class TestDevAddresses:
     def test_hold_nobody_elses(self):
         assert len(DEV_ADDRESSES) == 40
         assert Signer(new_key()).address not in DEV_ADDRESSES
+
+
+# Besu's known answers for EIP-1559, which the tests of other clients repeat.
+# Source: ethereumjs-monorepo @ 052242c : packages/tx/test/json/eip1559.json, entries 0, 1 and 7.
+_TYPE_2_KEY = "0x8f2a55949038a9610f50fb23b5883af3b4ecb3c3bb792cbcefbd1542c692be63"
+TYPE_2_ANSWERS = [
+    (
+        Transaction(
+            chain_id=7822,
+            nonce=nonce,
+            to=Address("0x000000000000000000000000000000000000aaaa"),
+            data=b"",
+            value_wei=Wei(value),
+            gas=gas,
+            max_fee_wei=Wei(max_fee),
+            priority_fee_wei=Wei(tip),
+        ),
+        raw,
+    )
+    for nonce, value, gas, tip, max_fee, raw in (
+        (
+            819,
+            43203529,
+            35552,
+            75853,
+            121212,
+            "02f870821e8e8203338301284d8301d97c828ae094000000000000000000000000000000000000aaaa8402933bc980c080a0"
+            "d067f2167008c59219652f91cbf8788dbca5f771f6e91e2b7657e85b78b472e0a0"
+            "1d305af9fe81fdba43f0dfcd400ed24dcace0a7e30d4e85701dcaaf484cd079e",
+        ),
+        (
+            353,
+            61901619,
+            32593,
+            38850,
+            136295,
+            "02f86f821e8e8201618297c283021467827f5194000000000000000000000000000000000000aaaa8403b08b3380c001a0"
+            "04205678f13fc1d7b10feea6513dfa76e24418b6e08097d95c6f93a3b64e536da0"
+            "1d45ad61bfece43862de2cce7d2575a8c1d08c26c87f3cb5f26d7b0be54a91b2",
+        ),
+        (
+            709,
+            6478043,
+            28335,
+            86252,
+            94636,
+            "02f86f821e8e8202c5830150ec830171ac826eaf94000000000000000000000000000000000000aaaa8362d8db80c001a0"
+            "9880d133cd636f8c8dce32e2c43494b9f2dc000eee8dc61931e09f866ed04b46a0"
+            "0e44d5c503c7f08b36c8b062c32a963f3dd20a71e95e3d903bfbe7f4da47cd47",
+        ),
+    )
+]
+
+
+class TestTransactions:
+    @pytest.mark.parametrize(("tx", "raw"), TYPE_2_ANSWERS)
+    def test_are_signed_as_others_sign_them(self, tx, raw):
+        signed = Signer(_TYPE_2_KEY).sign_transaction(tx)
+
+        assert signed.raw.hex() == raw
+
+    def test_carry_the_hash_that_a_chain_gives_them(self):
+        tx, _ = TYPE_2_ANSWERS[0]
+
+        signed = Signer(_TYPE_2_KEY).sign_transaction(tx)
+
+        assert signed.hash == "0x" + keccak(signed.raw).hex()
+        assert signed.hash == "0xa3bf78ff247cad934aa5fb13e05f11e59c93511523ff8a622e59c3a34700e5c8"
+
+    def test_with_data_are_read_back_as_they_were(self):
+        tx = Transaction(
+            chain_id=8996,
+            nonce=3,
+            to=account(1).address,
+            data=bytes.fromhex("1d746d83") + bytes(range(96)),
+            value_wei=Wei(0),
+            gas=120_000,
+            max_fee_wei=Wei(3 * 10**9),
+            priority_fee_wei=Wei(10**9),
+        )
+
+        raw = account(0).sign_transaction(tx).raw
+
+        read = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+        assert (read["chainId"], read["nonce"], read["gas"]) == (8996, 3, 120_000)
+        assert (bytes(read["to"]).hex(), bytes(read["data"])) == (tx.to[2:].lower(), tx.data)
+        assert Account.recover_transaction(raw) == account(0).address
+
+    def test_do_not_show_their_bytes(self):
+        signed = account(0).sign_transaction(TYPE_2_ANSWERS[0][0])
+
+        assert signed.raw.hex() not in repr(signed)
+        assert str(signed.raw) not in repr(signed)

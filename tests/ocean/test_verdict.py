@@ -2,18 +2,9 @@ import itertools
 
 import pytest
 
-from jobs.ocean.compute import (
-    FAILURES,
-    PHASES,
-    JobReport,
-    Verdict,
-    failure_number,
-    parse_jobs,
-    phase_of,
-    same_job,
-    verdict,
-)
+from jobs.ocean.compute import JobReport, parse_jobs, same_job
 from jobs.ocean.errors import BadAnswer
+from jobs.ocean.verdicts import FAILURES, PHASES, Verdict, failure_number, phase_of, verdict
 from tests.ocean.wire import account, recording
 
 # Every number that ocean-node v3.2.0 has a name for (C2D.ts, C2DStatusNumber).

@@ -16,12 +16,12 @@ from jobs.ocean.compute import (
     StartRequest,
     UrlFile,
     UrlInput,
-    verdict,
 )
 from jobs.ocean.errors import OceanError, Rejected
 from jobs.ocean.node import OceanNode
 from jobs.ocean.signing import Pen, Proof, Signer, Token, key_from_mnemonic
 from jobs.ocean.transport import Transport
+from jobs.ocean.verdicts import verdict
 from tests.sandbox.conftest import Bench
 from tests.sandbox.recordings import recorded_container, scenario
 

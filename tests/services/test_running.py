@@ -45,7 +45,7 @@ class TestLease:
             # Patched by name, as the last thing before the row is written: waiting for the turn took too long.
             Job.objects.filter(pk=job.pk).update(lease_holder="other")
 
-        monkeypatch.setattr(running, "check", slow)
+        monkeypatch.setattr(starting, "check", slow)
 
         running.advance(job_id=job.pk, clock=clock)
 

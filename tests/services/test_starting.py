@@ -10,7 +10,7 @@ import pytest
 from jobs.lifecycle import State
 from jobs.models import Job, JobEvent, NonceLease
 from jobs.ocean.errors import Refused
-from jobs.services import budget, running, starting
+from jobs.services import budget, starting
 from jobs.services.budget import Purpose
 from tests.builders import NOW
 from tests.services.fakes import (
@@ -216,7 +216,7 @@ class TestBudget:
         self, job: Job, far: FakeNode, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # Patched by name: between the look at the budget and the request, another process spends.
-        monkeypatch.setattr(running, "check", lambda **_: None)
+        monkeypatch.setattr(starting, "check", lambda **_: None)
         for _ in range(29):
             budget.spend(node=job.node, purpose=Purpose.ACT, now=NOW - timedelta(seconds=50))
 

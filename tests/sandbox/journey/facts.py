@@ -422,7 +422,6 @@ NO_FACTS = {
     "results._note_repaired: update 2": f"{WITH}results._note_repaired: update",
     "results._note_repaired: create": f"{WITH}results._note_repaired: update",
     "refreshing.watch: update": "a page is looked at: forgotten after 20 s anyway",
-    "refreshing.watch: update 2": "asks earlier for what is asked anyway",
     "refreshing.check_now: update": "asks earlier for what is asked anyway",
     "results.open_result: create": "a person fetches a result of a job that has ended",
     "gateway.has_room: update": "a pause of a second",
