@@ -131,6 +131,13 @@ def plan(*, actor: Actor, request: LaunchRequest) -> Plan:
         )
     if algorithm.own is not None and can.trust_enforced:
         _refuse_where_own_code_is_not_allowed(inputs)
+        if not algorithm.container["checksum"]:
+            # Source: provider-v4 recording 82-start-bad-container.
+            raise InvalidInput(
+                "A Provider runs code of your own only in an image with its checksum: sha256: and 64 digits.",
+                field="code_checksum",
+                code="no_checksum",
+            )
     limit_s = offer.free.max_duration_s or offer.max_duration_s
     wallet = _wallet(actor=actor, ref=request.wallet)
     # A Provider compares the publishers' lists with the environment before an order, with the wallet at the start.

@@ -354,7 +354,7 @@ def _hold(*, job: Job, order: Order) -> None:
 def _told(*, used: int, wanted: int) -> str:
     if not wanted:
         return "All orders are there already; nothing has to be paid."
-    again = f", {used} are there already" if used else ""
+    again = f", {used} {'is' if used == 1 else 'are'} there already" if used else ""
     return f"{wanted} {'order has' if wanted == 1 else 'orders have'} to be made{again}."
 
 
