@@ -72,7 +72,7 @@ class Calls:
             url,
             self._from(self._publisher),
             with_compute=True,
-            pricing_schema_args=DispenserArguments(max_tokens=100 * WEI, max_balance=100 * WEI),
+            pricing_schema_args=self._free(),
         )
         return self._remember(ddo, token)
 
@@ -86,8 +86,8 @@ class Calls:
         """Give the consumer datatokens."""
         self._datatoken(asset).mint(self._consumer.address, tokens * WEI, self._from(self._publisher))
 
-    def publish_algorithm(self, name, url, price_wei):
-        """Publish an algorithm with datatokens for Ocean tokens."""
+    def publish_algorithm(self, name, url, price_wei=0):
+        """Publish an algorithm with datatokens for Ocean tokens, or for nothing."""
         _, token, ddo = self._ocean.assets.create_algo_asset(
             name,
             url,
@@ -95,9 +95,7 @@ class Calls:
             image=CONTAINER["image"],
             tag=CONTAINER["tag"],
             checksum=CONTAINER["checksum"],
-            pricing_schema_args=ExchangeArguments(
-                rate=price_wei, base_token_addr=self._ocean.OCEAN_address, dt_decimals=18
-            ),
+            pricing_schema_args=self._fixed_rate(price_wei) if price_wei else self._free(),
         )
         return self._remember(ddo, token)
 
@@ -200,6 +198,12 @@ class Calls:
         if token:
             self._tokens[ddo.did] = token
         return {"did": ddo.did, "document": ddo.as_dictionary()}
+
+    def _free(self):
+        return DispenserArguments(max_tokens=100 * WEI, max_balance=100 * WEI)
+
+    def _fixed_rate(self, price_wei):
+        return ExchangeArguments(rate=price_wei, base_token_addr=self._ocean.OCEAN_address, dt_decimals=18)
 
     def _from(self, account):
         return {"from": account}

@@ -22,9 +22,9 @@ DEADLINE_S = 30.0
 WEI = 10**18
 HOUR = 3600
 NOBODYS = "did:op:" + "0" * 64
-# Tells what it got, in the result and in the log.
+# Tells what it got, in the result and in the log, and lasts as long as it is told to.
 MEANS = """
-import json, os
+import json, os, time
 from pathlib import Path
 data = Path(os.environ["DATA_ROOT"])
 said = json.loads((data / "inputs" / "algoCustomData.json").read_text() or "{}")
@@ -32,7 +32,8 @@ said = json.loads((data / "inputs" / "algoCustomData.json").read_text() or "{}")
 rows = (data / "inputs" / did / "0").read_text().splitlines()[1:]
 (data / "outputs" / "result.json").write_text(json.dumps({"rows": len(rows), "said": said}))
 (data / "outputs" / "summary.txt").write_text("means computed\\n")
-print("computed", len(rows), "rows")
+print("computed", len(rows), "rows", flush=True)
+time.sleep(said.get("seconds", 0))
 """
 SLOW = "import time\nfor i in range(600):\n    print('line', i, flush=True)\n    time.sleep(0.1)\n"
 FAILING = "import sys\nprint('about to fail')\nsys.exit(3)\n"

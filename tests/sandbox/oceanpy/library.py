@@ -24,8 +24,8 @@ LOOK = f"import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != ({PYTHON.
 INSTALL_DEADLINE_S = 480
 CALL_DEADLINE_S = 90
 # No scripts of strangers and no compiler: wheels alone, and nothing but what is listed.
-PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input")
-PIP += ("--only-binary=:all:", "--no-deps", "--requirement")
+PIP = [*("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input")]
+PIP += ["--only-binary=:all:", "--no-deps", "--requirement"]
 
 
 class Missing(Exception):
