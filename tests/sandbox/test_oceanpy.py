@@ -55,6 +55,7 @@ SCENARIOS = (
     "61-approve-provider-fee",
     "62-pay-paid-environment",
     "63-compute-start-paid",
+    "64-compute-start-two-datasets",
     "70-pay-for-access-service",
     "71-download-asset",
     "81-status-unknown-job-oceanpy",
@@ -220,6 +221,12 @@ class TestJob:
 
     def test_gets_the_parameters_that_were_given(self, journey: Journey) -> None:
         assert json.loads(text(journey, "result with custom data")) == {"rows": 3, "said": {"rounds": 3}}
+
+    def test_has_one_data_set_though_two_were_given(self, journey: Journey) -> None:
+        """The library drops the others without a word; whoever has more calls Provider otherwise."""
+        report = value(journey, "status of the job with two")
+
+        assert report["inputDID"] == [value(journey, "01-publish-dataset")["did"]]
 
     def test_that_is_stopped_ends_with_what_it_had_said(self, journey: Journey) -> None:
         asked, ended = (value(journey, name) for name in ("52-compute-stop", "53-compute-status-stopped"))

@@ -151,7 +151,7 @@ class Calls:
 
     # running
 
-    def start(self, dataset, algorithm, environment, custom=None):
+    def start(self, dataset, algorithm, environment, custom=None, more=()):
         """Start a job on what was paid for; return its id."""
         given = self._algorithm(algorithm)
         raw = isinstance(given, AlgorithmMetadata)
@@ -162,6 +162,7 @@ class Calls:
             algorithm=None if raw else given,
             algorithm_meta=given if raw else None,
             algorithm_algocustomdata=custom,
+            additional_datasets=[self._dataset(item) for item in more],
         )
 
     def status(self, dataset, job):

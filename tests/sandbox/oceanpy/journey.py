@@ -213,6 +213,8 @@ class Journey:
         job = self.do("46-compute-start-custom-data", "start", **inputs, **terms, custom={"rounds": 3})
         self.wait(dataset, job)
         self.do("result with custom data", "result", dataset=dataset, job=job, index=0)
+        two = self.do("64-compute-start-two-datasets", "start", **inputs, **terms, more=[inputs["dataset"]])
+        self.acts["status of the job with two"] = Act(self.wait(dataset, two), None, ())
         self.do("81-status-unknown-job-oceanpy", "status", dataset=dataset, job="0" * 32)
 
     def run_raw(self, dataset: str, environment: dict[str, Any]) -> None:
