@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import forms
-from django.forms.boundfield import BoundField
 
 from jobs.forms.base import PortalForm
 from jobs.services.choosing import CODE_MAX_BYTES, OwnAlgorithm
@@ -34,7 +33,7 @@ class OwnCodeForm(PortalForm):
         strip=False,
         widget=forms.Textarea(attrs={"rows": 12, **_PLAIN, "wrap": "off"}),
         help_text=f"At most {CODE_MAX_BYTES // 1000} kB. It finds its data below /data/inputs and writes its results "
-        "to /data/outputs; it has no network. Everybody in the team sees it on the job's page.",
+        "to /data/outputs, mostly without a network. Everybody in the team sees it on the job's page.",
     )
     code_url = forms.CharField(
         label="Or its address",
@@ -44,7 +43,7 @@ class OwnCodeForm(PortalForm):
         help_text="The node fetches the code from there. Give the code or an address, not both.",
     )
     code_language = forms.CharField(
-        label="Language", required=False, max_length=40, help_text="For people: python, R …"
+        label="Language", required=False, max_length=40, help_text="For people to read: python, R …"
     )
     code_image = forms.CharField(
         label="Image",
@@ -70,16 +69,6 @@ class OwnCodeForm(PortalForm):
         widget=forms.TextInput(attrs={**_PLAIN, "placeholder": "sha256:…"}),
         help_text="A Provider refuses code of one's own without it.",
     )
-
-    @property
-    def code_fields(self) -> list[BoundField]:
-        """The fields of the container, in the order of the page."""
-        return [self[name] for name in FIELDS if name not in ("code", "code_url")]
-
-    @property
-    def has_code(self) -> bool:
-        """Whether any code or address stands in the form."""
-        return bool(self["code"].value() or self["code_url"].value())
 
     def clean_code(self) -> str:
         """Undo what browsers do to ends of lines: a shell would take the extra character for part of a word."""

@@ -153,9 +153,9 @@ class LaunchForm(OwnCodeForm):
 
     @property
     def dataset_rows(self) -> list[DatasetRow]:
-        """The datasets with what is ticked."""
+        """The datasets with what is ticked, which comes first: the list may be longer than its box."""
         ticked = self["datasets"].value() or []
-        return [
+        rows = [
             DatasetRow(
                 option=d,
                 checked=d.did in ticked and not d.reason,
@@ -163,14 +163,16 @@ class LaunchForm(OwnCodeForm):
             )
             for d in self.options.datasets
         ]
+        return sorted(rows, key=lambda row: not row.checked)
 
     @property
     def algorithm_rows(self) -> list[AlgorithmRow]:
-        """The algorithms with the one that is chosen."""
-        return [
+        """The algorithms with the one that is chosen, which comes first."""
+        rows = [
             AlgorithmRow(option=a, checked=a is self._chosen and not a.reason)
             for a in self.options.algorithms
         ]
+        return sorted(rows, key=lambda row: not row.checked)
 
     @property
     def environment_rows(self) -> list[EnvironmentRow]:

@@ -9,6 +9,7 @@ from jobs.selectors.logs import LogLine
 UNTOLD = "exit_unknown"  # Source of the word: jobs.ocean.compute.verdict
 
 _OPERATOR = "The node's operator may know more; run it again later."
+_MISTRUST = "Nothing was paid. Do not launch there again before its operator has explained this."
 _REFRESH = "Read the asset again in the catalogue, then run the job with changes."
 NEXT = {
     "queue_expired": "Run it again when the environment is less busy, or let it wait longer in the queue.",
@@ -47,7 +48,22 @@ NEXT = {
     "reverted": "Nothing but gas was spent. Run it again; if it ends the same way, ask the asset's publisher.",
     "dispenser": "Ask the asset's publisher to open or refill its dispenser, or get a datatoken in another way.",
     "no_chain": "An operator enters the network's RPC endpoint in the admin; then run the job again.",
-    "chain": _OPERATOR,
+    "no_network": "An operator adds the network of the environment's chain in the admin; then run the job again.",
+    "wrong_chain": "An operator corrects the network's RPC endpoint in the admin: it belongs to another chain.",
+    "chain_answer": "The network's RPC endpoint may be ill: run it again later, or ask an operator to look at it.",
+    "gas_too_high": "Run it again when the chain is less busy.",
+    "no_datatoken": "Ask the asset's publisher for a datatoken, or to open a dispenser that gives them away.",
+    "unexpected_fee": "Nothing was paid. Choose an environment that is free, or ask the service's operator.",
+    "datatoken": _MISTRUST,
+    "fee": _MISTRUST,
+    "fee_signature": _MISTRUST,
+    "initialize": _OPERATOR,
+    "orders": _OPERATOR,
+    "endpoint": "An operator looks in the admin at what the node says of itself; its software may be another one.",
+    "signature": _OPERATOR,
+    "token": _OPERATOR,
+    "too_many_resources": "Choose an environment that gives a job more.",
+    "node_forgot": "Run it again: its results are gone at the node, and what the portal has is kept here.",
 }
 _OTHERWISE = "Run it again; if it fails the same way, the node's operator may know more."
 

@@ -150,6 +150,13 @@ def plan(*, actor: Actor, request: LaunchRequest) -> Plan:
     environment, offer, can = place.environment, place.offer, place.environment.node.can
     if algorithm.own is not None and (can.trust_enforced or not place.free):
         _refuse_where_own_code_is_not_allowed(inputs)
+    if algorithm.own is not None and can.trust_enforced and not algorithm.container["checksum"]:
+        # Source: provider-v4 recording 82-start-bad-container.
+        raise InvalidInput(
+            "A Provider runs code of your own only in an image with its checksum: sha256: and 64 digits.",
+            field="code_checksum",
+            code="no_checksum",
+        )
     tier = offer.free if place.free else None
     limit_s = (tier.max_duration_s if tier else 0) or offer.max_duration_s
     # A Provider compares the publishers' lists with the environment before an order, with the wallet at the start.

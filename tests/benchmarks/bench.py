@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import archive, clicks, endings, memory
+from tests.benchmarks import archive, clicks, endings, memory, oceanpy
 from tests.benchmarks.site import open_site, run_alone
 from tests.benchmarks.table import Part, Row, shown, table, written
 
@@ -45,6 +45,7 @@ def _parts(folder: Path) -> Iterator[Part]:
         yield endings.measure(site, **assets)
         yield _pages(run_alone(site, folder=folder / "pages", call="pages.main()"))
         yield archive.measure(site, folder=folder)
+    yield oceanpy.measure(folder=folder / "oceanpy")  # portal=: who does the same acts with the portal
     yield memory.measure(folder=folder)
 
 

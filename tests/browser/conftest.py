@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Demo:
     """The three processes of `make demo`, in a folder of their own."""
 
     folder: Path
-    ports: tuple[int, int, int]
+    ports: tuple[int, int, int, int, int]
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -44,9 +45,9 @@ class Demo:
     def start(self) -> None:
         """Start it and wait until it says that it is ready."""
         log = self.folder / "demo.log"
-        portal, node, chain = map(str, self.ports)
+        names = ("--port", "--node-port", "--chain-port", "--provider-port", "--aquarius-port")
         command = [sys.executable, "-m", "ocean_portal.demo", "--step", "0.3", "--rate-limit", "1000"]
-        command += ["--port", portal, "--node-port", node, "--chain-port", chain]
+        command += [part for name, port in zip(names, self.ports, strict=True) for part in (name, str(port))]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 command,
@@ -88,7 +89,7 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    found = Demo(folder=tmp_path_factory.mktemp("demo"), ports=(_free_port(), _free_port(), _free_port()))
+    found = Demo(folder=tmp_path_factory.mktemp("demo"), ports=_free_ports())
     found.start()
     yield found
     if found.process is not None:
@@ -143,7 +144,11 @@ def open_as(browser: Browser, demo: Demo, complaints: list[str]) -> Iterator[Cal
         context.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_ports() -> tuple[int, int, int, int, int]:
+    """Return ports that nobody listens on; all are held until all are found, so that they differ."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(5)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        portal, node, chain, provider, aquarius = (int(probe.getsockname()[1]) for probe in probes)
+        return portal, node, chain, provider, aquarius

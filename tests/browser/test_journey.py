@@ -14,15 +14,26 @@ from tests.browser.conftest import Demo
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(280)]
 
 END_MS = 90_000
-PAGES = ("", "jobs/", "jobs/launch/", "catalogue/", "environments/", "wallets/")
+PAGES = ("", "jobs/", "jobs/launch/", "catalogue/", "catalogue/find/", "environments/", "wallets/")
+CODE = """
+import pathlib
+found = [path for path in pathlib.Path("/data/inputs").rglob("*") if path.is_file() and path.parent.name != "inputs"]
+print(len(found), "files came")
+pathlib.Path("/data/outputs/count.txt").write_text(str(len(found)))
+"""
+
+
+def named(name: str) -> re.Pattern[str]:
+    """Match what bears this name itself, and not the other dialect's "name (v4)"."""
+    return re.compile(rf"^{re.escape(name)} (?!\(v4\))")
 
 
 def launch(page: Page, *, datasets: tuple[str, ...], algorithm: str, **parameters: str) -> None:
     """Fill in the launch form and press Launch."""
     page.goto("/demo/jobs/launch/")
     for dataset in datasets:
-        page.get_by_role("checkbox", name=re.compile(dataset)).check()
-    page.get_by_role("radio", name=re.compile(algorithm)).check()
+        page.get_by_role("checkbox", name=named(dataset)).check()
+    page.get_by_role("radio", name=named(algorithm)).check()
     for label, value in parameters.items():
         # The algorithm's own parameters come with the choice, without a reload.
         page.locator("#launch-parameters").get_by_label(re.compile(label, re.IGNORECASE)).fill(value)
@@ -80,7 +91,7 @@ class TestTheMainJob:
     def test_takes_several_datasets(self, open_as: Callable[..., Page]) -> None:
         page = open_as("olivia")
 
-        launch(page, datasets=("Iris flowers", "Mauna Loa"), algorithm="Summary statistics")
+        launch(page, datasets=("Iris flowers", "Mauna Loa CO2"), algorithm="Summary statistics")
 
         expect(page.locator("#job-head")).to_contain_text("Succeeded", timeout=END_MS)
         expect(page.locator("#results")).to_contain_text("petal_width")
@@ -111,12 +122,67 @@ class TestTheMainJob:
         expect(page.locator("#job-head")).to_contain_text("Cancelled", timeout=END_MS)
 
 
+class TestOwnCodeAtAProvider:
+    @pytest.mark.parametrize("javascript", [True, False], ids=["scripts", "no scripts"])
+    def test_is_ordered_run_and_told_as_ended(
+        self, open_as: Callable[..., Page], complaints: list[str], javascript: bool
+    ) -> None:
+        page = open_as("olivia", javascript=javascript)
+        page.goto("/demo/jobs/launch/")
+        for dataset in ("Iris flowers (v4)", "US Constitution (v4)"):
+            page.get_by_role("checkbox", name=named(dataset)).check()
+        page.get_by_role("radio", name=named("Code of your own")).check()
+        page.get_by_label("Code", exact=True).fill(CODE)
+
+        page.get_by_role("button", name="Launch").click()
+
+        expect(page.locator("#job-head")).to_contain_text("the service does not tell how", timeout=END_MS)
+        expect(page.locator("#log")).to_contain_text("2 files came")
+        expect(page.locator("#results")).to_contain_text("count.txt")
+        expect(page.locator("#orders")).to_contain_text("US Constitution (v4)")
+        page.get_by_text("The code and its container").click()
+        expect(page.locator("#inputs")).to_contain_text("files came")
+        assert complaints == []
+
+
+class TestFinding:
+    def test_asks_both_dialects_and_knows_what_the_team_has(self, open_as: Callable[..., Page]) -> None:
+        page = open_as("olivia")
+        page.goto("/demo/catalogue/find/")
+
+        page.get_by_label("Words").fill("flowers")
+        page.get_by_role("button", name="Find").click()
+
+        expect(page.locator("#found")).to_contain_text("2 found")
+        expect(page.locator("#found")).to_contain_text("Iris flowers (v4)")
+        expect(page.locator("#found").get_by_role("link", name="In the catalogue")).to_have_count(2)
+
+
+class TestAddingANode:
+    def test_tells_what_stands_at_the_address(self, demo: Demo, open_as: Callable[..., Page]) -> None:
+        page = open_as("olivia")
+        page.goto("/admin/jobs/node/add/")
+        page.locator("#id_name").fill("Second")
+        page.locator("#id_network").select_option(index=1)
+        page.locator("#id_allow_private").check()
+
+        page.locator("#id_base_url").fill(f"http://localhost:{demo.ports[2]}")  # the chain
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.locator(".errorlist").first).to_contain_text("no compute service")
+
+        page.locator("#id_base_url").fill(f"http://localhost:{demo.ports[1]}")
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.locator(".messagelist")).to_contain_text("Ocean-Node")
+        page.goto("/demo/environments/")
+        expect(page.locator("main")).to_contain_text("Second")
+
+
 class TestBadInput:
     def test_stays_in_the_form_with_a_sentence_beside_it(self, open_as: Callable[..., Page]) -> None:
         page = open_as("liam")
         page.goto("/demo/jobs/launch/")
-        page.get_by_role("checkbox", name=re.compile("Iris")).check()
-        page.get_by_role("radio", name=re.compile("Summary")).check()
+        page.get_by_role("checkbox", name=named("Iris flowers")).check()
+        page.get_by_role("radio", name=named("Summary statistics")).check()
         page.get_by_label(re.compile("Name")).fill("kept as entered")
         page.locator("main summary").click()
         page.get_by_label(re.compile("JSON")).last.fill("{no json")
@@ -126,7 +192,7 @@ class TestBadInput:
         expect(page.get_by_role("alert")).to_contain_text("Nothing was launched")
         expect(page.locator("form#launch")).to_contain_text("JSON")
         expect(page.get_by_label(re.compile("Name"))).to_have_value("kept as entered")
-        expect(page.get_by_role("checkbox", name=re.compile("Iris"))).to_be_checked()
+        expect(page.get_by_role("checkbox", name=named("Iris flowers"))).to_be_checked()
 
     def test_an_unknown_did_is_told_beside_the_field(self, open_as: Callable[..., Page]) -> None:
         page = open_as("olivia")

@@ -11,6 +11,7 @@ from django.test import Client
 
 from jobs.lifecycle import State
 from jobs.models import Job, JobEvent, Network, Node, Transaction
+from jobs.ocean import provider_refusals
 from jobs.ocean.compute import CAPABILITIES
 from jobs.ocean.node import OceanNode
 from jobs.ocean.provider import Provider
@@ -19,6 +20,7 @@ from jobs.selectors.phases import LABELS
 from tests import builders
 from tests.builders import NOW
 from tests.conftest import Cast
+from tests.repo.source import ROOT
 
 Status = Transaction.Status
 HTMX = {"HX-Request": "true"}
@@ -266,6 +268,15 @@ class TestEnd:
 
         assert failures.NEXT[reason] != failures.next_step("never heard of")
         assert failures.NEXT[reason].replace("'", "&#x27;") in html
+
+    def test_has_words_for_all_that_the_services_and_a_provider_refuse(self) -> None:
+        sources = (ROOT / "jobs/services" / name for name in ("ordering.py", "payments.py"))
+        codes = {code for path in sources for code in re.findall(r'code="([a-z_]+)"', path.read_text())}
+        codes |= {saying.code for saying in (*provider_refusals._REASONS, *provider_refusals._SENTENCES)}
+        # What a person can do nothing about, or what never ends a job.
+        bare = {"bad_request", "nonce", "result_missing", "unknown_job"}
+
+        assert codes - set(failures.NEXT) == bare
 
 
 class TestLog:

@@ -1,0 +1,318 @@
+"""What Ocean's own Python library asks for a job at a Provider, and what the portal asks for the same."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import requests
+
+from tests.benchmarks.table import Part, Row, shown, table
+from tests.sandbox.journey.portal import wait_for
+from tests.sandbox.oceanpy.journey import PUBLISHER, served_files
+from tests.sandbox.oceanpy.library import VERSION, Library, Missing, install, running_library
+from tests.sandbox.running import Box, start_sandbox
+from tests.sandbox.taps import Notes, tapped
+
+TIMES = 10
+MANY = 50
+TOKENS = 90
+QUICK_STEP_S = 0.05
+PROVIDER_STEP_S = 2.0  # a real Provider's pace
+POLL_S = 5.0  # as often as ocean.py's own tutorial asks: READMEs/c2d-flow.md, step 7
+LIFE_RUNS_S = 45  # of the 60 that the environments give a job
+HOUR_S = 3600
+FEWER = 10  # how many times fewer requests the portal should need over a job's life
+PEERS = ("provider", "aquarius", "chain")
+TITLE = "Against ocean.py, at a Provider"
+
+PAY, PAY_AGAIN, START = "pay, new orders", "pay, orders still good", "start"
+STATUS, STATUS_OF_MANY, STOP = "status of a job", f"status of {MANY} jobs", "stop"
+RESULT, LOGS = "a result", "the outputs of a job (of 5 results)"
+LIFE = "a job's life"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an act cost: requests by peer (see PEERS); seconds: the median, None where the Provider's pace decides."""
+
+    requests: Mapping[str, int]
+    seconds: float | None = None
+
+    @property
+    def at_ocean(self) -> int:
+        """How many requests went to Provider and Aquarius."""
+        return self.requests.get("provider", 0) + self.requests.get("aquarius", 0)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A way to the sandbox, with assets whose documents lead along it.
+
+    urls: by peer; dataset, algorithm: DIDs, free of charge and published by ocean.py; notes: what the taps of the
+    way see, None on the way without taps, which is for taking times.
+    """
+
+    library: Library
+    urls: Mapping[str, str]
+    dataset: str
+    algorithm: str
+    notes: Notes | None
+
+
+@dataclass
+class Ground:
+    """Where both sides do their acts, with the same sandbox and assets."""
+
+    box: Box
+    tapped: Place
+    direct: Place
+
+    def set_pace(self, step_s: float) -> None:
+        """Start the sandbox again, the same one on the same ports, at another pace."""
+        self.box.stop()
+        self.box = start_sandbox(self.box.state, step=step_s)
+
+
+# The portal's half: does the acts on a ground and returns what they cost, by the names above. It finds the sandbox at
+# QUICK_STEP_S a step, and gives it another pace if it wants to. An act that it leaves out stays without comparison.
+Portal = Callable[[Ground], Mapping[str, Cost]]
+
+
+def measure(*, folder: Path, portal: Portal | None = None) -> Part:
+    """Do the same acts with ocean.py and with the portal, in one sandbox."""
+    try:
+        python = install()
+    except Missing as error:
+        return Part(title=TITLE, told=f"Not measured: {error}.")
+    with _ground(folder, python) as ground:
+        ours = portal(ground) if portal is not None else {}
+        ground.set_pace(QUICK_STEP_S)
+        theirs = oceanpy_costs(ground)
+    return Part(
+        title=TITLE,
+        told=f"ocean.py (ocean-lib {VERSION}, unmodified, in its own Python) and the portal do the same with the same "
+        f"assets at the sandbox's Provider. Requests are counted before the servers; times (medians of {TIMES}) are taken "
+        f"without the counter between. {LIFE.capitalize()}: both documents, the environments, new orders, start, status "
+        f"until it has ended (ocean.py's tutorial asks every {POLL_S:.0f} s), and each of its five results once; it "
+        f"computes for {LIFE_RUNS_S} s, at a pace of {PROVIDER_STEP_S:.0f} s a step. Getting datatokens is not in it. "
+        f"The aims count Provider and Aquarius, not the chain.",
+        rows=tuple(_rows(ours, theirs)),
+        more=_by_peer(ours, theirs),
+    )
+
+
+def oceanpy_costs(ground: Ground) -> dict[str, Cost]:
+    """Do every act with ocean.py and return what each cost."""
+    counted, took = _count(ground.tapped), _time(ground.direct)
+    jobs = _many(ground.tapped)
+    counted[STATUS_OF_MANY] = _counted(ground.tapped, lambda: _statuses(ground.tapped, jobs))
+    took[STATUS_OF_MANY] = _statuses(ground.direct, jobs)
+    ground.set_pace(PROVIDER_STEP_S)
+    counted[LIFE] = _counted(ground.tapped, lambda: _live(ground.tapped))
+    return {act: Cost(requests, took.get(act)) for act, requests in counted.items()}
+
+
+def _rows(ours: Mapping[str, Cost], theirs: Mapping[str, Cost]) -> Iterator[Row]:
+    aims = {STATUS_OF_MANY: 1.0, LIFE: theirs[LIFE].at_ocean / FEWER}
+    for act, their in theirs.items():
+        our = ours.get(act)
+        if our is None:
+            yield Row(f"ocean.py, {act}: requests", their.at_ocean, "")
+            continue
+        yield Row(
+            f"{act}: requests; beside: ocean.py",
+            our.at_ocean,
+            "",
+            beside=their.at_ocean,
+            most=aims.get(act),
+        )
+        if our.seconds is not None and their.seconds is not None:
+            yield Row(f"{act}; beside: ocean.py", 1000 * our.seconds, "ms", beside=1000 * their.seconds)
+
+
+def _by_peer(ours: Mapping[str, Cost], theirs: Mapping[str, Cost]) -> str:
+    sides = {"ocean.py": theirs} | ({"portal": ours} if ours else {})
+    head = ["act"] + [f"{side}: {what}" for side in sides for what in (*PEERS, "time")]
+    lines = [[act, *(cell for costs in sides.values() for cell in _cells(costs.get(act)))] for act in theirs]
+    return table(head, lines)
+
+
+def _cells(cost: Cost | None) -> list[str]:
+    if cost is None:
+        return [""] * (len(PEERS) + 1)
+    took = "" if cost.seconds is None else shown(1000 * cost.seconds, "ms")
+    return [*(str(cost.requests.get(peer, 0)) for peer in PEERS), took]
+
+
+@contextmanager
+def _ground(folder: Path, python: Path) -> Iterator[Ground]:
+    box = start_sandbox(folder, step=QUICK_STEP_S)
+    urls = {"provider": box.provider_url, "aquarius": box.aquarius_url, "chain": box.rpc_url}
+    ground: Ground | None = None
+    try:
+        with (
+            served_files() as files,
+            tapped(**urls) as (taps, notes),
+            _place(box, python, taps, files, notes) as counting,
+            _place(box, python, urls, files, None) as direct,
+        ):
+            ground = Ground(box, counting, direct)
+            yield ground
+    finally:
+        (ground.box if ground is not None else box).stop()
+
+
+@contextmanager
+def _place(
+    box: Box, python: Path, urls: Mapping[str, str], files: str, notes: Notes | None
+) -> Iterator[Place]:
+    """Run ocean.py on one of the ways and publish there."""
+    with running_library(
+        python=python,
+        contracts=box.info["contracts"],
+        publisher=PUBLISHER,
+        consumer=box.info["account"]["private_key"],
+        provider_url=urls["provider"],
+        aquarius_url=urls["aquarius"],
+        rpc_url=urls["chain"],
+    ) as library:
+        dataset = library.call("publish_dataset", name="Readings", url=f"{files}/rows.csv")["did"]
+        algorithm = library.call("publish_algorithm", name="Means", url=f"{files}/means.py")["did"]
+        library.call("trust", dataset=dataset, algorithm=algorithm)
+        for asset in (dataset, algorithm):
+            library.call("dispense", asset=asset, tokens=TOKENS)
+        yield Place(library, dict(urls), dataset, algorithm, notes)
+
+
+def _count(place: Place) -> dict[str, Counter[str]]:
+    """Do each act once, and count."""
+    library = place.library
+    found: dict[str, Counter[str]] = {}
+    started: list[str] = []
+    environment = library.call("free_environment")
+    found[PAY] = _counted(place, lambda: _pay(place, environment))
+    inputs = _pay(place, environment)
+    found[PAY_AGAIN] = _counted(place, lambda: _pay(place, environment, inputs))
+    found[START] = _counted(place, lambda: started.append(_start(place, inputs, environment)))
+    job = {"dataset": place.dataset, "job": started[0]}
+    found[STATUS] = _counted(place, lambda: library.call("status", **job))
+    _wait(place, job["job"])
+    found[RESULT] = _counted(place, lambda: library.call("result", **job, index=0))
+    found[LOGS] = _counted(place, lambda: library.call("logs", **job, kind="output"))
+    running = _run_long(place, inputs, environment)
+    found[STOP] = _counted(place, lambda: library.call("stop", dataset=place.dataset, job=running))
+    _wait(place, running)
+    return found
+
+
+def _time(place: Place) -> dict[str, float]:
+    """Do each act several times; the medians in seconds, as the library's own process saw them."""
+    library = place.library
+    environment = library.call("free_environment")
+    took: dict[str, list[float]] = {}
+
+    def ask(act: str, call: str, **given: Any) -> Any:
+        answer = library.ask(call, **given)
+        took.setdefault(act, []).append(answer.seconds)
+        return answer.value
+
+    terms = {"environment": environment, "seconds": HOUR_S}
+    for _ in range(TIMES):
+        bare = {"dataset": {"did": place.dataset}, "algorithm": {"did": place.algorithm}}
+        inputs = _ordered(place, ask(PAY, "pay", **bare, **terms))
+        ask(PAY_AGAIN, "pay", **inputs, **(terms | {"seconds": HOUR_S // 2}))
+        job = {"dataset": place.dataset, "job": ask(START, "start", **inputs, environment=environment)}
+        ask(STATUS, "status", **job)
+        _wait(place, job["job"])
+        ask(RESULT, "result", **job, index=0)
+        ask(LOGS, "logs", **job, kind="output")
+        running = _run_long(place, inputs, environment)
+        ask(STOP, "stop", dataset=place.dataset, job=running)
+        _wait(place, running)
+    return {act: median(times) for act, times in took.items()}
+
+
+def _live(place: Place) -> None:
+    """Take a job from its documents to its last result, as ocean.py's tutorial does."""
+    for did in (place.dataset, place.algorithm):
+        place.library.call("resolve", did=did)
+    environment = place.library.call("free_environment")
+    started = _start(place, _pay(place, environment), environment, seconds=LIFE_RUNS_S)
+    job = {"dataset": place.dataset, "job": started}
+    while (report := place.library.call("status", **job))["dateFinished"] is None:
+        time.sleep(POLL_S)
+    assert len(report["results"]) == 5, report
+    for index, _ in enumerate(report["results"]):
+        place.library.call("result", **job, index=index)
+
+
+def _many(place: Place) -> list[str]:
+    """Start many jobs, on an order each, and wait until the last one has ended."""
+    environment = place.library.call("free_environment")
+    jobs = [_start(place, _pay(place, environment), environment) for _ in range(MANY)]
+    wait_for(
+        lambda: not [job for job in _reports(place) if job["dateFinished"] is None], "the end of all jobs"
+    )
+    return jobs
+
+
+def _statuses(place: Place, jobs: list[str]) -> float:
+    """Ask for each job's status; return the seconds that it took."""
+    return sum(place.library.ask("status", dataset=place.dataset, job=job).seconds for job in jobs)
+
+
+def _counted(place: Place, act: Callable[[], object]) -> Counter[str]:
+    """Do an act and return how many requests each peer got."""
+    assert place.notes is not None
+    mark = len(place.notes.asked)
+    act()
+    return Counter(item.peer for item in place.notes.since(mark))
+
+
+def _pay(
+    place: Place, environment: dict[str, Any], inputs: dict[str, Any] | None = None
+) -> dict[str, dict[str, str]]:
+    """Order, or look whether the orders of some inputs are good; return the inputs with their orders."""
+    given = inputs or {"dataset": {"did": place.dataset}, "algorithm": {"did": place.algorithm}}
+    seconds = HOUR_S // 2 if inputs else HOUR_S
+    return _ordered(place, place.library.call("pay", **given, environment=environment, seconds=seconds))
+
+
+def _ordered(place: Place, orders: dict[str, str]) -> dict[str, dict[str, str]]:
+    dids = {"dataset": place.dataset, "algorithm": place.algorithm}
+    return {name: {"did": did, "order": orders[name]} for name, did in dids.items()}
+
+
+def _start(place: Place, inputs: dict[str, Any], environment: dict[str, Any], *, seconds: int = 0) -> str:
+    """Start a job that computes for so long."""
+    custom = {"seconds": seconds}
+    return str(place.library.call("start", **inputs, environment=environment, custom=custom))
+
+
+def _run_long(place: Place, inputs: dict[str, Any], environment: dict[str, Any]) -> str:
+    """Start a job that lasts, and return its id when it runs."""
+    job = _start(place, inputs, environment, seconds=50)
+    wait_for(lambda: _report(place, job)["status"] == 40, "a running job")
+    return job
+
+
+def _wait(place: Place, job: str) -> None:
+    wait_for(lambda: _report(place, job)["dateFinished"], "the end of a job")
+
+
+def _reports(place: Place) -> list[dict[str, Any]]:
+    """Return all jobs of the consumer, asked for without ocean.py; what taps see of it counts for no act."""
+    owner = place.library.call("address")
+    url = f"{place.urls['provider']}/api/services/compute"
+    return list(requests.get(url, params={"consumerAddress": owner}, timeout=30).json())
+
+
+def _report(place: Place, job: str) -> dict[str, Any]:
+    return next(report for report in _reports(place) if report["jobId"] == job)
