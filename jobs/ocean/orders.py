@@ -7,42 +7,44 @@ selectors are those of provider-v4 recordings 22, 30 and 32.
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from eth_abi.abi import decode, encode
+from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_account import Account
 from eth_account.messages import encode_defunct
-from eth_utils.abi import function_signature_to_4byte_selector
 from eth_utils.crypto import keccak
 
 from jobs.ocean.chain import Chain, Receipt, event_topic
 from jobs.ocean.compute import ProviderFee
+from jobs.ocean.contracts import ZERO as ZERO
+from jobs.ocean.contracts import Call as Call
+from jobs.ocean.contracts import ask, bytes32, call_of, decoded, encoded
 from jobs.ocean.errors import BadAnswer
 from jobs.ocean.units import Address, Wei, clean_text
 
-ZERO = Address("0x" + "00" * 20)
 _FEE = "(address,address,uint256,uint8,bytes32,bytes32,uint256,bytes)"
 _MARKET_FEE = "(address,address,uint256)"
+_ORDER = f"(address,uint256,{_FEE},{_MARKET_FEE})"
+_PURCHASE = "(address,bytes32,uint256,uint256,address)"
+_NO_MARKET = (ZERO, ZERO, 0)
+_MOST_DECIMALS = 77
 _STARTED = event_topic("OrderStarted(address,address,uint256,uint256,uint256,address,uint256)")
 _REUSED = event_topic("OrderReused(bytes32,address,uint256,uint256)")
 
 
 @dataclass(frozen=True)
-class Call:
-    """A call of a contract that is to become a transaction."""
-
-    to: Address
-    data: bytes
-    value_wei: Wei
-
-
-@dataclass(frozen=True)
 class DispenserStatus:
-    """Whether and how much a dispenser gives away. swapper: the one address that may take; ZERO for everybody."""
+    """Whether and how much a dispenser gives away.
+
+    max_tokens_wei: at a time. max_balance_wei: who has as much already gets none. swapper: the one address that may take;
+    ZERO for everybody. mints: it makes what it gives away; else it has `balance_wei` and no more.
+    """
 
     active: bool
     max_tokens_wei: Wei
     max_balance_wei: Wei
     swapper: Address
+    mints: bool
+    balance_wei: Wei
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,19 @@ class OrderSeen:
 
 
 def start_order(*, datatoken: Address, consumer: Address, service_index: int, fee: ProviderFee) -> Call:
-    """Order a service: spends one datatoken, and draws the fee from the payer. Source: provider-v4 recording 30."""
-    return _call(
+    """Order a service: spends one datatoken, and draws the fee from the payer.
+
+    The datatoken contract draws it, so it is whom the payer lets draw (`approve`, recording 61); so it does with the fee
+    of the market that published it (`pricing.OrderFee`).
+    consumer: the environment's address, at a Provider and at a node. Source: provider-v4 recording 30.
+    """
+    return call_of(
         datatoken,
         f"startOrder(address,uint256,{_FEE},{_MARKET_FEE})",
         consumer,
         service_index,
         _fee(fee),
-        (ZERO, ZERO, 0),
+        _NO_MARKET,
     )
 
 
@@ -81,27 +88,65 @@ def reuse_order(*, datatoken: Address, order_tx: str, fee: ProviderFee) -> Call:
 
     Source: provider-v4 recording 32.
     """
-    return _call(datatoken, f"reuseOrder(bytes32,{_FEE})", bytes.fromhex(order_tx[2:]), _fee(fee))
+    return call_of(datatoken, f"reuseOrder(bytes32,{_FEE})", bytes32(order_tx), _fee(fee))
+
+
+def buy_and_order(
+    *,
+    datatoken: Address,
+    consumer: Address,
+    service_index: int,
+    fee: ProviderFee,
+    exchange: Address,
+    exchange_id: str,
+    max_base_wei: Wei,
+) -> Call:
+    """Buy one datatoken and order with it, in one transaction; only a datatoken of template 2 can.
+
+    The datatoken contract draws the price, in the base token, so it is whom the payer lets draw. max_base_wei: the most
+    that it may come to, fees included; for more the contract refuses. Source: ocean-node recording 33, notes.
+    """
+    return call_of(
+        datatoken,
+        f"buyFromFreAndOrder({_ORDER},{_PURCHASE})",
+        (consumer, service_index, _fee(fee), _NO_MARKET),
+        (exchange, bytes32(exchange_id), max_base_wei, 0, ZERO),
+    )
+
+
+def dispense_and_order(
+    *, datatoken: Address, consumer: Address, service_index: int, fee: ProviderFee, dispenser: Address
+) -> Call:
+    """Take one datatoken that is given away and order with it, in one transaction; only template 2 can.
+
+    Source: ocean-contracts 3.1.0, ERC20TemplateEnterprise.buyFromDispenserAndOrder.
+    """
+    return call_of(
+        datatoken,
+        f"buyFromDispenserAndOrder({_ORDER},address)",
+        (consumer, service_index, _fee(fee), _NO_MARKET),
+        dispenser,
+    )
 
 
 def dispense(*, dispenser: Address, datatoken: Address, amount_wei: Wei, to: Address) -> Call:
     """Take datatokens that are given away. Source: provider-v4 recording 22."""
-    return _call(dispenser, "dispense(address,uint256,address)", datatoken, amount_wei, to)
+    return call_of(dispenser, "dispense(address,uint256,address)", datatoken, amount_wei, to)
 
 
 def approve(*, token: Address, spender: Address, amount_wei: Wei) -> Call:
     """Let somebody draw up to an amount of a token. Source: provider-v4 recording 61."""
-    return _call(token, "approve(address,uint256)", spender, amount_wei)
+    return call_of(token, "approve(address,uint256)", spender, amount_wei)
 
 
 def balance_of(chain: Chain, *, token: Address, owner: Address) -> Wei:
     """Ask how much of a token an address has."""
-    return Wei(int(_ask(chain, token, "balanceOf(address)", ["uint256"], owner)[0]))
+    return Wei(int(ask(chain, token, "balanceOf(address)", ["uint256"], owner)[0]))
 
 
 def allowance(chain: Chain, *, token: Address, owner: Address, spender: Address) -> Wei:
     """Ask how much of a token somebody may draw from an address."""
-    return Wei(int(_ask(chain, token, "allowance(address,address)", ["uint256"], owner, spender)[0]))
+    return Wei(int(ask(chain, token, "allowance(address,address)", ["uint256"], owner, spender)[0]))
 
 
 def token_info(chain: Chain, *, token: Address) -> TokenInfo:
@@ -109,22 +154,28 @@ def token_info(chain: Chain, *, token: Address) -> TokenInfo:
 
     Raises: BadAnswer "token" for more decimals than any token has.
     """
-    decimals = int(_ask(chain, token, "decimals()", ["uint8"])[0])
-    symbol = clean_text(str(_ask(chain, token, "symbol()", ["string"])[0]), limit=20)
-    if decimals > 77:
+    decimals = int(ask(chain, token, "decimals()", ["uint8"])[0])
+    if decimals > _MOST_DECIMALS:
         raise BadAnswer(f"The token {token} has more decimals than an amount has digits.", code="token")
-    return TokenInfo(symbol=symbol, decimals=decimals)
+    answer = chain.call(to=token, data=encoded("symbol()"))
+    if len(answer) == 32:  # some old tokens give their symbol as 32 bytes
+        text = answer.rstrip(b"\0").decode("utf-8", "replace")
+    else:
+        text = decoded(["string"], answer, of=token)[0]
+    return TokenInfo(symbol=" ".join(clean_text(text, limit=20).split()), decimals=decimals)
 
 
 def dispenser_status(chain: Chain, *, dispenser: Address, datatoken: Address) -> DispenserStatus:
     """Ask a dispenser what it gives away of a datatoken; not active where it knows nothing of it."""
     types = ["bool", "address", "bool", "uint256", "uint256", "uint256", "address"]
-    answer = _ask(chain, dispenser, "status(address)", types, datatoken)
+    answer = ask(chain, dispenser, "status(address)", types, datatoken)
     return DispenserStatus(
         active=bool(answer[0]),
         max_tokens_wei=Wei(int(answer[3])),
         max_balance_wei=Wei(int(answer[4])),
         swapper=Address.parse(str(answer[6])),
+        mints=bool(answer[2]),
+        balance_wei=Wei(int(answer[5])),
     )
 
 
@@ -146,7 +197,7 @@ def order_in(receipt: Receipt, *, datatoken: Address) -> OrderSeen | None:
                     consumer=Address.parse("0x" + log.topics[1][-20:].hex()),
                     service_index=int(index),
                 )
-            if log.topics[0] == _REUSED:
+            if log.topics[0] == _REUSED and len(log.topics) == 1:
                 order_tx, caller, _at, _block = decode(["bytes32", "address", "uint256", "uint256"], log.data)
                 return OrderSeen(kind="reused", payer=Address.parse(caller), order_tx="0x" + order_tx.hex())
         except DecodingError:
@@ -183,40 +234,8 @@ def _fee(fee: ProviderFee) -> tuple[Any, ...]:
         fee.token,
         fee.amount_wei,
         fee.v,
-        bytes.fromhex(fee.r[2:]),
-        bytes.fromhex(fee.s[2:]),
+        bytes32(fee.r),
+        bytes32(fee.s),
         fee.valid_until,
         bytes.fromhex(fee.data[2:]),
     )
-
-
-def _call(to: Address, signature: str, *values: Any) -> Call:
-    return Call(to=to, data=_encoded(signature, *values), value_wei=Wei(0))
-
-
-def _ask(chain: Chain, to: Address, signature: str, types: list[str], *values: Any) -> tuple[Any, ...]:
-    answer = chain.call(to=to, data=_encoded(signature, *values))
-    try:
-        return tuple(decode(types, answer))
-    except (DecodingError, UnicodeDecodeError, OverflowError):
-        # An address without a contract answers with nothing.
-        raise BadAnswer(
-            f"There is no contract at {to} that answers as one of Ocean's.", code="contract"
-        ) from None
-
-
-def _encoded(signature: str, *values: Any) -> bytes:
-    inside = signature[signature.index("(") + 1 : -1]
-    return function_signature_to_4byte_selector(signature) + encode(_split(inside), values)
-
-
-def _split(types: str) -> list[str]:
-    """Split a list of types at the commas that are not inside a tuple."""
-    found, depth = [""], 0
-    for character in types:
-        depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
-            found.append("")
-        else:
-            found[-1] += character
-    return [kind for kind in found if kind]

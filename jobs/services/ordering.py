@@ -97,8 +97,9 @@ def plan(*, job: Job, holder: str, clock: Clock) -> None:
         needs = backend.initialize(
             request=_offering(start_request(job), known),
             consumer=consumer,
+            payer=Address(job.wallet.address),
             valid_until=int(valid_until.timestamp()),
-        )
+        ).orders
     used, wanted = _sorted_out(parts=parts, needs=needs, known=known, job=job)
     calls: list[tuple[int, str, str, Call]] = []
     if wanted:
