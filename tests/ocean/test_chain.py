@@ -450,6 +450,8 @@ REVERTS = [
     ("execution reverted: arithmetic underflow or overflow", 3, OVERFLOW, "a number ran over"),
     ("execution reverted", 3, "0x4e487b71" + "ff" * 32, "panic of an unknown number"),
     ("execution reverted", 3, "0xdeadbeef", ""),  # an error of the contract's own kind
+    ("something went wrong", 3, None, ""),
+    ("something went wrong", -32000, NOT_ENOUGH, "Not enough"),
     ("VM execution error.", -32015, "Reverted " + NOT_ENOUGH, "Not enough"),  # nethermind, openethereum
     ("Execution reverted", -32000, NOT_ENOUGH, "Not enough"),  # besu
     (
