@@ -219,6 +219,8 @@ def fee_digest(fee: ProviderFee) -> bytes:
 
 def fee_is_signed(fee: ProviderFee) -> bool:
     """Say whether the address that the fee goes to has signed it, as the datatoken will check."""
+    if fee.v not in (27, 28):
+        return False  # the library would take 0 and 1 as well, and the contract does not
     vrs = (fee.v, int(fee.r, 16), int(fee.s, 16))
     try:
         signer = Account.recover_message(encode_defunct(primitive=fee_digest(fee)), vrs=vrs)
