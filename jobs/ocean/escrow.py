@@ -67,7 +67,7 @@ Kind = Literal["deposit", "withdraw", "lock", "claimed", "canceled"]
 
 @dataclass(frozen=True)
 class EscrowEvent:
-    """Something that an escrow noted. payee, job_id: of a lock and its end; expires_at: of a lock.
+    """Something that an escrow noted. payee, job_id: of a lock and its end; lock_s: of a lock, for how long.
 
     tx_hash, block_number: as in Log.
     """
@@ -78,7 +78,7 @@ class EscrowEvent:
     amount_wei: Wei
     payee: Address | None = None
     job_id: int | None = None
-    expires_at: int | None = None
+    lock_s: int | None = None
     tx_hash: str = ""
     block_number: int | None = None
 
@@ -119,7 +119,10 @@ def authorize(
 
 
 def cancel_expired_locks(*, escrow: Address, payee: Address, locks: Sequence[Lock]) -> Call:
-    """Free what is locked beyond its time; anybody may. payee: who holds the locks."""
+    """Free what is locked beyond its time; anybody may. payee: who holds the locks.
+
+    A lock whose time is not over is passed over without a word: what was freed, the receipt's events tell.
+    """
     return call_of(
         escrow,
         "cancelExpiredLocks(uint256[],address[],address[],address[])",
@@ -220,7 +223,7 @@ _AMOUNT, _JOB = ("amount_wei", "uint256"), ("job_id", "uint256")
 _SHAPES = (
     _Shape("deposit", (_PAYER, _TOKEN, _AMOUNT), ("payer",)),
     _Shape("withdraw", (_PAYER, _TOKEN, _AMOUNT), ("payer",)),
-    _Shape("lock", (_PAYER, _PAYEE, _JOB, _AMOUNT, ("expires_at", "uint256"), _TOKEN), ()),
+    _Shape("lock", (_PAYER, _PAYEE, _JOB, _AMOUNT, ("lock_s", "uint256"), _TOKEN), ()),
     _Shape("claimed", (_PAYEE, _JOB, _TOKEN, _PAYER, _AMOUNT, ("proof", "bytes")), ("payee", "payer")),
     _Shape("canceled", (_PAYEE, _JOB, _TOKEN, _PAYER, _AMOUNT), ("payee", "payer")),
 )
