@@ -1,12 +1,12 @@
 """What a node tells of the money of a paid job."""
 
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
 from jobs.ocean.parsing import Wire
-from jobs.ocean.units import Address, Wei, to_wei
+from jobs.ocean.units import Address, Wei
 
 _MOST_TOKENS = Decimal(10) ** 30
 
@@ -62,10 +62,7 @@ class JobPayment(Wire):
             return Wei(0)
         if self.claim_tx is None or self.told_cost is None:
             return None
-        unit = Decimal(1).scaleb(-decimals)
-        return to_wei(_rounded(self.told_cost, unit), decimals=decimals)
-
-
-def _rounded(amount: Decimal, unit: Decimal) -> Decimal:
-    # Decimal's own quantize refuses where the digits would not fit its usual 28.
-    return (amount / unit).to_integral_value(ROUND_HALF_EVEN) * unit if amount.as_tuple().exponent else amount
+        with localcontext() as context:
+            context.prec = 100  # the usual 28 digits would lose the last wei of large amounts
+            whole = self.told_cost.scaleb(decimals).to_integral_value(ROUND_HALF_EVEN)
+        return Wei(int(whole))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal, InvalidOperation, localcontext
 from typing import Any
 
-from jobs.ocean.units import Address, Wei, to_wei
+from jobs.ocean.units import Address, Wei
 
 _MOST_PRICE = Decimal(10) ** 30
 _MOST_TARIFFS = 200
@@ -53,9 +53,7 @@ def in_wei(amount: Decimal, *, decimals: int) -> Wei:
     """Turn a price into the smallest unit of its token; what is finer is rounded up, as it has to be paid."""
     with localcontext() as context:
         context.prec = 100
-        unit = Decimal(1).scaleb(-decimals)
-        whole = (amount / unit).to_integral_value(ROUND_CEILING)
-        return to_wei(whole.scaleb(-decimals), decimals=decimals)
+        return Wei(int(amount.scaleb(decimals).to_integral_value(ROUND_CEILING)))
 
 
 def _tariff(offer: object, *, chain_id: int) -> Tariff | None:
