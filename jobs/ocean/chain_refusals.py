@@ -52,6 +52,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], str, str, bool], ...] = tuple(
             False,
         ),
         (
+            # "invalid nonce" and "correct nonce" may also mean too high: who gets this looks at the mined nonce as well.
             r"nonce (?:is )?too low|nonce has already been used|OldNonce|NonceTooLow|correct nonce"
             r"|nonce below|invalid nonce",
             "nonce_too_low",

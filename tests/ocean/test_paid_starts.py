@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from jobs.ocean.compute import AlgorithmInput, AssetInput, Container, Payment, StartRequest, parse_job
 from jobs.ocean.errors import BadAnswer, Refused
+from jobs.ocean.node import OceanNode
+from jobs.ocean.provider import Provider
 from jobs.ocean.receipts import JobPayment
 from jobs.ocean.signing import Pen
 from jobs.ocean.units import Address, from_wei
@@ -75,6 +77,14 @@ class TestPaidStart:
         _, free = started(replace(REQUEST, payment=None))
 
         assert paid["signature"] != free["signature"]
+
+
+class TestCapabilities:
+    def test_tell_who_is_paid_from_an_escrow(self):
+        assert OceanNode.capabilities.escrow
+        assert not OceanNode.capabilities.orders
+        assert not Provider.capabilities.escrow
+        assert Provider.capabilities.orders
 
 
 class TestQuestionForThePrice:
