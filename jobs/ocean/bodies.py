@@ -6,7 +6,15 @@ Source: ocean-node 3.2.0 recordings.
 import json
 from typing import Any
 
-from jobs.ocean.compute import AlgorithmInput, AssetInput, CodeAlgorithm, Container, Dataset, StartRequest
+from jobs.ocean.compute import (
+    AlgorithmInput,
+    AssetInput,
+    CodeAlgorithm,
+    Container,
+    Dataset,
+    Payment,
+    StartRequest,
+)
 from jobs.ocean.errors import Refused
 from jobs.ocean.signing import Signed, Token
 
@@ -33,22 +41,29 @@ def token_body(proof: Signed) -> dict[str, Any]:
 
 
 def start_body(request: StartRequest) -> dict[str, Any]:
-    """Give the body of freeCompute without its credentials.
+    """Give the body of a start without its credentials: of freeCompute, or of compute for a request with a payment.
 
-    Raises: Refused "metadata_too_large" for a note that a node would not take.
-    Source: recordings 10, 11, 13, 15, 21, 24, 27 and 33.
+    Raises: Refused "metadata_too_large" for a note that a node would not take, "no_duration" for a paid job without one.
+    Source: recordings 10, 11, 13, 15, 21, 24, 27 and 33; paid 31, 32, 33 and 35.
     """
     body: dict[str, Any] = {
         "environment": request.environment_id,
         "algorithm": _algorithm(request),
-        "datasets": [_dataset(dataset) for dataset in request.datasets],
+        "datasets": [_dataset(dataset, is_paid=request.payment is not None) for dataset in request.datasets],
     }
     if request.max_duration_s is not None:
         body["maxJobDuration"] = request.max_duration_s
+    elif request.payment is not None:
+        # Source: recording 33, exchange 15.
+        raise Refused(
+            "A paid job needs a longest duration, since it is paid by the minute.", code="no_duration"
+        )
     if request.queue_wait_s is not None:
         body["queueMaxWaitTime"] = request.queue_wait_s
+    if request.payment is not None:
+        body["payment"] = _payment(request.payment)
     if request.resources is not None:
-        body["resources"] = [{"id": kind, "amount": amount} for kind, amount in request.resources]
+        body["resources"] = _resources(request.resources)
     if request.additional_viewers:
         body["additionalViewers"] = [str(address) for address in request.additional_viewers]
     if request.note is not None:
@@ -56,17 +71,54 @@ def start_body(request: StartRequest) -> dict[str, Any]:
     return body
 
 
-def _algorithm(request: StartRequest) -> dict[str, Any]:
+def initialize_body(request: StartRequest, *, payment: Payment, payer: str) -> dict[str, Any]:
+    """Give the body of the question what a paid job would need. It is not signed, so it says no more than it must.
+
+    Data that is published nowhere is left out: a node refuses to price it, and it has no price (recording 32, exchanges 1
+    to 3). Source: recordings 31, 32, 33 and 34.
+    """
+    body: dict[str, Any] = {
+        "datasets": [_asset(dataset) for dataset in request.datasets if isinstance(dataset, AssetInput)],
+        "algorithm": _named_algorithm(request),
+        "environment": request.environment_id,
+        "payment": _payment(payment),
+        "consumerAddress": payer,
+    }
+    if request.resources is not None:
+        body["payment"]["resources"] = _resources(request.resources)
+    if request.max_duration_s is not None:
+        body["maxJobDuration"] = request.max_duration_s
+    if request.queue_wait_s is not None:
+        body["queueMaxWaitTime"] = request.queue_wait_s
+    return body
+
+
+def _payment(payment: Payment) -> dict[str, Any]:
+    # A node compares the token's spelling (recording 33, exchange 11); an Address has the right one.
+    return {"chainId": payment.chain_id, "token": str(payment.token)}
+
+
+def _resources(resources: tuple[tuple[str, float], ...]) -> list[dict[str, Any]]:
+    return [{"id": kind, "amount": amount} for kind, amount in resources]
+
+
+def _named_algorithm(request: StartRequest) -> dict[str, Any]:
     asked = request.algorithm
-    algorithm: dict[str, Any] = {}
     if isinstance(asked, AlgorithmInput):
-        algorithm = {"documentId": asked.did, "serviceId": asked.service_id}
-        if asked.container is not None:
-            algorithm["meta"] = {"container": _container(asked.container)}
-    elif isinstance(asked, CodeAlgorithm):
-        algorithm["meta"] = {"rawcode": asked.code, "container": _container(asked.container)}
-    else:
-        algorithm = {"fileObject": asked.file.wire(), "meta": {"container": _container(asked.container)}}
+        named: dict[str, Any] = {"documentId": asked.did, "serviceId": asked.service_id}
+        if request.payment is not None and asked.order:
+            named["transferTxId"] = asked.order
+        if request.payment is None and asked.container is not None:
+            # Of a paid job the node reads the container in the algorithm's document (recording 31, exchange 7).
+            named["meta"] = {"container": _container(asked.container)}
+        return named
+    if isinstance(asked, CodeAlgorithm):
+        return {"meta": {"rawcode": asked.code, "container": _container(asked.container)}}
+    return {"fileObject": asked.file.wire(), "meta": {"container": _container(asked.container)}}
+
+
+def _algorithm(request: StartRequest) -> dict[str, Any]:
+    asked, algorithm = request.algorithm, _named_algorithm(request)
     if asked.custom_data is not None:
         algorithm["algocustomdata"] = dict(asked.custom_data)
     if request.envs is not None:
@@ -84,10 +136,15 @@ def _container(container: Container) -> dict[str, str]:
     return named if container.dockerfile is None else {**named, "dockerfile": container.dockerfile}
 
 
-def _dataset(dataset: Dataset) -> dict[str, Any]:
+def _asset(dataset: AssetInput) -> dict[str, Any]:
+    named: dict[str, Any] = {"documentId": dataset.did, "serviceId": dataset.service_id}
+    return {**named, "transferTxId": dataset.order} if dataset.order else named
+
+
+def _dataset(dataset: Dataset, *, is_paid: bool) -> dict[str, Any]:
     if not isinstance(dataset, AssetInput):
         return {"fileObject": dataset.file.wire()}
-    named: dict[str, Any] = {"documentId": dataset.did, "serviceId": dataset.service_id}
+    named = _asset(dataset) if is_paid else {"documentId": dataset.did, "serviceId": dataset.service_id}
     return named if dataset.userdata is None else {**named, "userdata": dict(dataset.userdata)}
 
 

@@ -5,19 +5,22 @@ Every answer is a stranger's. A transaction's hash is computed here and never ta
 
 import re
 from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from eth_utils.crypto import keccak
 
 from jobs.ocean.abi import clean_reason, revert_reason
 from jobs.ocean.answers import Reply, explain_generally
-from jobs.ocean.errors import BadAnswer, ChainError, OceanError
+from jobs.ocean.errors import BadAnswer, ChainError, OceanError, Refused
 from jobs.ocean.transactions import (
     Block,
     Fees,
     KnownTransaction,
+    Log,
     Receipt,
     parse_block,
+    parse_log,
     parse_receipt,
     parse_transaction,
     read_amount,
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from jobs.ocean.transport import Transport
 
 _CAP_BYTES = 2 * 1024 * 1024
+MAX_LOG_BLOCKS = 1_000
+_MAX_LOGS = 1_000
 # Source: the JSON-RPC 2.0 specification, "Error object".
 _PARSE_ERROR, _INVALID_REQUEST, _UNKNOWN_METHOD, _INVALID_PARAMS, _INTERNAL = (
     -32700,
@@ -213,6 +218,47 @@ class Chain:
         self._check_same(found, tx_hash)
         return found
 
+    def logs(
+        self,
+        *,
+        address: Address,
+        topics: Sequence[bytes | Sequence[bytes] | None],
+        from_block: int,
+        to_block: int,
+    ) -> tuple[Log, ...]:
+        """List the events of a contract in some blocks, both ends included, oldest first.
+
+        topics: by position; None takes any, several are alternatives. At most MAX_LOG_BLOCKS blocks at a time.
+        Raises: Refused "too_many_blocks"; ChainError "rpc" where the endpoint wants fewer blocks at a time.
+        """
+        if not 0 <= from_block <= to_block < from_block + MAX_LOG_BLOCKS:
+            raise Refused(
+                f"Events are asked for by at most {MAX_LOG_BLOCKS:,} blocks at a time.", code="too_many_blocks"
+            )
+        wanted = [None if topic is None else _alternatives(topic) for topic in topics]
+        found = self._ask(
+            "eth_getLogs",
+            {
+                "address": str(address),
+                "topics": [each and [_hex(topic) for topic in each] for each in wanted],
+                "fromBlock": hex(from_block),
+                "toBlock": hex(to_block),
+            },
+        )
+        if not isinstance(found, list) or len(found) > _MAX_LOGS:
+            raise BadAnswer(f"{self._host} lists events in an unreadable way.", code="chain_answer")
+        logs = [
+            parse_log(log) for log in found if not (isinstance(log, dict) and log.get("removed") is True)
+        ]
+        for log in logs:
+            fits = len(log.topics) >= len(wanted) and all(
+                each is None or topic in each for each, topic in zip(wanted, log.topics, strict=False)
+            )
+            placed = log.block_number is not None and from_block <= log.block_number <= to_block
+            if log.address != address or not fits or not log.tx_hash or not placed:
+                raise BadAnswer(f"{self._host} lists events that were not asked for.", code="chain_answer")
+        return tuple(logs)
+
     def revert_reason(self, *, receipt: Receipt) -> str:
         """Find out why a transaction reverted, by calling it again at its block; "" where that tells nothing.
 
@@ -340,6 +386,10 @@ def _bounded(amount: int) -> Wei:
     if amount >= 2**256:
         raise BadAnswer("The chain's node sent an unreadable fee.", code="chain_answer")
     return Wei(amount)
+
+
+def _alternatives(topic: bytes | Sequence[bytes]) -> list[bytes]:
+    return [topic] if isinstance(topic, bytes) else list(topic)
 
 
 def _hex(data: bytes) -> str:

@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import AliasPath, Field, ValidationError, field_validator
 
+from jobs.ocean.dues import Needs as Needs
+from jobs.ocean.dues import OrderNeed as OrderNeed
+from jobs.ocean.dues import PaymentNeed as PaymentNeed
+from jobs.ocean.dues import ProviderFee as ProviderFee
 from jobs.ocean.environments import Environment as Environment
 from jobs.ocean.environments import FreeTier as FreeTier
 from jobs.ocean.environments import Resource as Resource
+from jobs.ocean.environments import Tariff as Tariff
 from jobs.ocean.environments import parse_environments as parse_environments
 from jobs.ocean.environments import parse_environments_by_chain as parse_environments_by_chain
 from jobs.ocean.environments import stored_environment as stored_environment
@@ -23,16 +28,18 @@ from jobs.ocean.files import UrlFile as UrlFile
 from jobs.ocean.files import parse_file_infos as parse_file_infos
 from jobs.ocean.parsing import Count, Identifier, Moment, Wire, field_of, parse_list, shown_text
 from jobs.ocean.parsing import Parsed as Parsed
+from jobs.ocean.receipts import JobPayment as JobPayment
 from jobs.ocean.starts import Algorithm as Algorithm
 from jobs.ocean.starts import AlgorithmInput as AlgorithmInput
 from jobs.ocean.starts import AssetInput as AssetInput
 from jobs.ocean.starts import CodeAlgorithm as CodeAlgorithm
 from jobs.ocean.starts import Container as Container
 from jobs.ocean.starts import Dataset as Dataset
+from jobs.ocean.starts import Payment as Payment
 from jobs.ocean.starts import StartRequest as StartRequest
 from jobs.ocean.starts import UrlAlgorithm as UrlAlgorithm
 from jobs.ocean.starts import UrlInput as UrlInput
-from jobs.ocean.units import Address, Wei
+from jobs.ocean.units import Address
 
 if TYPE_CHECKING:
     from jobs.ocean.signing import Pen, Proof
@@ -61,6 +68,7 @@ class JobReport(Wire):
         Provider's jobs have one id for both.
     environment_id: None where the service does not say, as a Provider.
     agreement_id: the order that a Provider files the job under; "" at a node.
+    payment: what became of the money of a paid job at a node; None for every other job.
     ran_too_long: the service itself says that it ended the job for its duration.
     """
 
@@ -91,6 +99,10 @@ class JobReport(Wire):
     max_duration_s: Annotated[Count | None, Field(validation_alias="maxJobDuration")] = None
     algo_started_at: Annotated[Moment, Field(validation_alias="algoStartTimestamp")] = None
     algo_stopped_at: Annotated[Moment, Field(validation_alias="algoStopTimestamp")] = None
+    payment: JobPayment | None = None
+    lock_hash: Annotated[
+        str | None, Field(validation_alias="jobIdHash", pattern=r"^0x[0-9a-fA-F]{1,64}$")
+    ] = None
     raw: dict[str, Any] = Field(default_factory=dict, repr=False)
 
     @field_validator("results", mode="before")
@@ -103,6 +115,11 @@ class JobReport(Wire):
     def tells_results(self) -> bool:
         """Say whether `results` is what the job has; else this kind of answer never tells."""
         return "results" not in self.raw or self.raw["results"] is not None
+
+    @property
+    def lock_id(self) -> int | None:
+        """The number of the job in the escrow. Source: recording 31, exchange 7, against the locks in its notes."""
+        return None if self.lock_hash is None else int(self.lock_hash, 16)
 
     @property
     def tag(self) -> str | None:
@@ -240,46 +257,11 @@ class LogPiece:
 
 
 @dataclass(frozen=True)
-class ProviderFee:
-    """What a service wants to be paid inside an order, signed by it: handed to the datatoken contract as it is.
-
-    token: what it is paid in; amount_wei: in that token's smallest unit. valid_until: seconds since the epoch.
-    data, r, s: 0x and hexadecimal digits. Source: provider-v4 recording 30.
-    """
-
-    address: Address
-    token: Address
-    amount_wei: Wei
-    valid_until: int
-    data: str
-    v: int
-    r: str
-    s: str
-
-
-@dataclass(frozen=True)
-class OrderNeed:
-    """What a service wants to see on the chain for one asset before it starts a job.
-
-    valid_order: an order that it still takes, "" for none. fee: None where nothing is to be sent; with a valid order the
-    fee renews it, without one it goes into a new order. Source: provider-v4 recordings 30, 31 and 32.
-
-    A valid order is always the first one, also where its renewal was offered: it is what a renewal names, but without a
-    fee a job starts with the transaction that was offered. Source: provider v2.1.6, datatoken.py, verify_order_tx.
-    """
-
-    did: str
-    service_id: str
-    datatoken: Address | None
-    valid_order: str
-    fee: ProviderFee | None
-
-
-@dataclass(frozen=True)
 class Capabilities:
     """What a dialect can do at all.
 
     orders: every start needs an order of each asset on the chain, free ones too.
+    escrow: a start may be paid from an escrow (`StartRequest.payment`); such a start needs orders too.
     tags: our tag travels with a start and comes back; else a job is known by its order.
     token_nonces: a token stands in for the signature only, and wants a nonce beside it.
     trust_enforced: a free start too is refused where a publisher has not listed the algorithm.
@@ -296,12 +278,19 @@ class Capabilities:
     token_nonces: bool = False
     trust_enforced: bool = False
     packed_outputs: bool = False
+    escrow: bool = False
 
 
 # What each dialect can do, for whoever has a name of one and no client: pages.
 CAPABILITIES: Mapping[str, Capabilities] = {
     "ocean-node": Capabilities(
-        live_logs=True, exit_codes=True, queue=True, free_jobs=True, tokens=True, packed_outputs=True
+        live_logs=True,
+        exit_codes=True,
+        queue=True,
+        free_jobs=True,
+        tokens=True,
+        packed_outputs=True,
+        escrow=True,
     ),
     "provider-v4": Capabilities(
         live_logs=False,
@@ -332,12 +321,12 @@ class ComputeBackend(Protocol):
         """List the places where jobs may run."""
 
     def initialize(
-        self, *, request: StartRequest, consumer: Address, valid_until: int
-    ) -> tuple[OrderNeed, ...]:
-        """Ask what has to be on the chain before the start: a need for each published input, the algorithm's last.
+        self, *, request: StartRequest, consumer: Address, payer: Address, valid_until: int
+    ) -> Needs:
+        """Ask what has to be on the chain before the start.
 
-        consumer: the environment's address. valid_until: seconds since the epoch. Orders in the request are offered
-        to be used again. Empty where the dialect has no orders.
+        consumer: the environment's address, which orders are for. payer: the wallet's. valid_until: seconds since the
+        epoch, for fees that are paid for a time. Orders in the request are offered to be used again.
         """
 
     def start(self, *, request: StartRequest, proof: "Proof") -> JobReport:

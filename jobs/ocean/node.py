@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from jobs.ocean import aquarius
-from jobs.ocean.bodies import credentials, headers, start_body, token_body
+from jobs.ocean.bodies import credentials, headers, initialize_body, start_body, token_body
 from jobs.ocean.compute import (
     CAPABILITIES,
     AssetInput,
@@ -23,9 +23,9 @@ from jobs.ocean.compute import (
     FileInfo,
     JobReport,
     LogPiece,
+    Needs,
     NodeIdentity,
     NodeStatus,
-    OrderNeed,
     Parsed,
     ResultEntry,
     StartRequest,
@@ -40,7 +40,8 @@ from jobs.ocean.detect import identity_of
 from jobs.ocean.downloads import whole
 from jobs.ocean.errors import BadAnswer, Rejected, Unreachable
 from jobs.ocean.frames import FrameDecoder
-from jobs.ocean.refusals import explain, explain_file, explain_job
+from jobs.ocean.needs import parse_order_needs, parse_payment_need
+from jobs.ocean.refusals import explain, explain_file, explain_job, explain_price
 from jobs.ocean.signing import (
     Pen,
     Proof,
@@ -50,6 +51,7 @@ from jobs.ocean.signing import (
     prove_logs,
     prove_result,
     prove_start_free,
+    prove_start_paid,
     prove_stop,
     prove_token,
 )
@@ -101,22 +103,43 @@ class OceanNode:
         )
 
     def initialize(
-        self, *, request: StartRequest, consumer: Address, valid_until: int
-    ) -> tuple[OrderNeed, ...]:
-        """Ask what has to be on the chain first: nothing, since a node's free starts want no orders (recording 33)."""
-        return ()
+        self, *, request: StartRequest, consumer: Address, payer: Address, valid_until: int
+    ) -> Needs:
+        """Ask what has to be on the chain first: of a paid job orders and a payment, of a free one nothing (recording 33).
+
+        A node's fees have no end that counts, so `valid_until` is not sent; that of its answers may be 0 or a number of
+        seconds (recording 33, exchange 3).
+        Raises: Rejected "token_not_accepted", "too_many_resources", "not_trusted", "raw_not_allowed", "unknown_asset",
+        "unknown_environment"; BadAnswer "orders", "payment". Source: recordings 31 to 34.
+        """
+        if request.payment is None:
+            return Needs()
+        answer = self._transport.get_json(
+            path="/api/services/initializeCompute",
+            question=initialize_body(request, payment=request.payment, payer=str(payer)),
+            explain=explain_price,
+        )
+        who = f"{self._transport.host}: The node"
+        return Needs(
+            orders=parse_order_needs(answer, request=request, who=who, consumer=consumer),
+            payment=parse_payment_need(answer, payment=request.payment, who=who),
+        )
 
     def start(self, *, request: StartRequest, proof: Proof) -> JobReport:
-        """Start a free job.
+        """Start a job: a free one, or with a payment in the request a paid one, whose price the node locks at once.
 
         Raises: Rejected "busy", "too_many_resources", "nonce", "signature", "token", "unknown_environment",
-        "image", "unknown_asset", "not_authorized"; Refused "too_large", "metadata_too_large".
-        Source: recording 33, exchanges 42 and 53; recording 11, exchange 2; recording 24, exchange 5; recording 17.
+        "image", "unknown_asset", "not_authorized"; Refused "too_large", "metadata_too_large"; of a paid one also Rejected
+        "escrow_funds", "escrow_auth", "escrow_lock_time", "escrow_limit", "escrow_locks", "token_not_accepted",
+        "order_missing", "order_invalid", "not_trusted", "raw_not_allowed"; Refused "no_duration".
+        Source: recording 33, exchanges 42 and 53; recording 11, exchange 2; recording 24, exchange 5; recording 17; paid
+        recordings 31, 32, 33 and 35.
         """
-        proven = _proven(proof, prove_start_free)
+        is_paid = request.payment is not None
+        proven = _proven(proof, prove_start_paid if is_paid else prove_start_free)
         answer = self._transport.send_json(
             method="POST",
-            path="/api/services/freeCompute",
+            path=_COMPUTE if is_paid else "/api/services/freeCompute",
             headers=headers(proven),
             body={**credentials(proven), **start_body(request)},
             explain=explain,

@@ -17,8 +17,8 @@ from jobs.ocean.compute import (
     FileInfo,
     JobReport,
     LogPiece,
+    Needs,
     NodeIdentity,
-    OrderNeed,
     Parsed,
     ResultEntry,
     StartRequest,
@@ -31,7 +31,8 @@ from jobs.ocean.compute import (
 from jobs.ocean.detect import checked_endpoint, identity_of
 from jobs.ocean.downloads import whole
 from jobs.ocean.errors import BadAnswer, Refused, Rejected
-from jobs.ocean.provider_answers import parse_nonce, parse_order_needs, parse_provider_job
+from jobs.ocean.needs import parse_order_needs
+from jobs.ocean.provider_answers import parse_nonce, parse_provider_job
 from jobs.ocean.provider_bodies import (
     credentials,
     first_did,
@@ -115,12 +116,12 @@ class Provider:
         )
 
     def initialize(
-        self, *, request: StartRequest, consumer: Address, valid_until: int
-    ) -> tuple[OrderNeed, ...]:
+        self, *, request: StartRequest, consumer: Address, payer: Address, valid_until: int
+    ) -> Needs:
         """Ask what has to be on the chain first: a need for each dataset in order, then for a published algorithm.
 
         The Provider compares allow and deny lists with `consumer`, the environment's address, here, and with the
-        wallet's at the start.
+        wallet's at the start; of `payer` it is not told.
         Raises: Rejected "not_trusted", "raw_not_allowed", "unknown_environment", "unknown_asset", "valid_until" and the
         like; BadAnswer "orders"; Refused "no_dataset", "unpublished".
         Source: recordings 30, 31, 32, 60 and 88.
@@ -131,7 +132,7 @@ class Provider:
             explain=explain_compute,
             retry=False,
         )
-        return parse_order_needs(answer, request=request)
+        return Needs(orders=parse_order_needs(answer, request=request, who="The Provider"))
 
     def start(self, *, request: StartRequest, proof: Proof) -> JobReport:
         """Start a job. It is filed under one of its orders, of which each can have one running job.

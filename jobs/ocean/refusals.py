@@ -7,7 +7,7 @@ from jobs.ocean.errors import OceanError, Rejected
 
 # Words, code, may it pass by itself, sentence. Groups of a pattern fill the sentence; nothing else of what a
 # node says is ever quoted, as it may repeat a signature or a token.
-# Source: recordings 15, 16, 17, 18, 24, 30 and 33.
+# Source: recordings 15, 16, 17, 18, 24, 30 and 31 to 34.
 _SAYINGS: tuple[tuple[re.Pattern[str], str, bool, str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), code, retryable, sentence)
     for pattern, code, retryable, sentence in (
@@ -46,6 +46,92 @@ _SAYINGS: tuple[tuple[re.Pattern[str], str, bool, str], ...] = tuple(
             "unknown_environment",
             False,
             "The node does not know this environment. Refresh its environments and choose again.",
+        ),
+        (
+            r"does not have enough funds$",
+            "escrow_funds",
+            False,
+            "The escrow holds too little of the wallet's money for this job. What is locked for other jobs does not count.",
+        ),
+        (
+            r"^No escrow auths found for: chain=(\d{1,15})",
+            "escrow_auth",
+            False,
+            "The wallet does not let the node lock money in the escrow on chain {0} yet.",
+        ),
+        (
+            r"^No valid escrow auths found\(maxLockSeconds too low\)",
+            "escrow_lock_time",
+            False,
+            "The wallet does not let the node lock money for as long as this job needs.",
+        ),
+        (
+            r"^No valid escrow auths found\(will go over limit\)",
+            "escrow_limit",
+            False,
+            "With this job the node would lock more money than the wallet lets it.",
+        ),
+        (
+            # Source: ocean-node v3.2.0, escrow.ts, createLock.
+            r"^No valid escrow auths found\(too many",
+            "escrow_locks",
+            False,
+            "With this job the node would lock money for more jobs at a time than the wallet lets it.",
+        ),
+        (
+            r"^No valid escrow auths found",
+            "escrow_auth",
+            False,
+            "The wallet does not let the node lock the money of this job in the escrow.",
+        ),
+        (
+            r"^This compute env does not accept payments on chain: (\d{1,15}) using token",
+            "token_not_accepted",
+            False,
+            "The environment takes no payment in this token on chain {0}. Choose one that it names.",
+        ),
+        (
+            r"^Missing transferTxId for DDO (did:\w{2,3}:[0-9a-f]{64})",
+            "order_missing",
+            False,
+            "The node wants an order of {0} for a paid job, and was given none.",
+        ),
+        (
+            r"^TxId Service \S{1,100} is not valid for DDO (did:\w{2,3}:[0-9a-f]{64})",
+            "order_invalid",
+            False,
+            "The node does not accept the order of {0}: it is of another asset or environment, or its time is over. Order"
+            " it again.",
+        ),
+        (
+            r"^Algorithm undefined not allowed to run on the dataset: (did:\w{2,3}:[0-9a-f]{64})",
+            "raw_not_allowed",
+            False,
+            "The publisher of {0} allows published algorithms alone, and no code of one's own.",
+        ),
+        (
+            r"^Algorithm did:\w{2,3}:[0-9a-f]{64} not allowed to run on the dataset: (did:\w{2,3}:[0-9a-f]{64})",
+            "not_trusted",
+            False,
+            "The publisher of {0} has not listed this algorithm for the chosen service, so it may not run there.",
+        ),
+        (
+            r"^Failed to retrieve algorithm checksums",
+            "unknown_asset",
+            False,
+            "The node does not know the algorithm, or cannot fetch its file. Check the DID, or ask a node that serves it.",
+        ),
+        (
+            r"^Missing dataset did",
+            "unpublished",
+            False,
+            "The node prices published datasets alone, and no files by their address.",
+        ),
+        (
+            r"^Missing algorithm$|^Invalid payment options|^Invalid maxJobDuration",
+            "bad_request",
+            False,
+            "The request lacks a usable algorithm, payment or duration, without which the node names no price.",
         ),
         (
             r"^Cannot find image (\S{1,200}) for (\S{1,40})\.",
@@ -143,6 +229,21 @@ def explain_job(reply: Reply) -> OceanError | None:
     error = explain(reply)
     if error is not None and error.code == "unknown_environment":
         return Rejected(f"{reply.host}: The node does not know this job.", code="unknown_job")
+    return error
+
+
+def explain_price(reply: Reply) -> OceanError | None:
+    """Explain a refusal to name a price. Of a chain that it does not take, a node says that it has no such environment.
+
+    Source: recording 34, exchanges 7 and 9.
+    """
+    error = explain(reply)
+    if error is not None and error.code == "unknown_environment":
+        return Rejected(
+            f"{reply.host}: The node does not know this environment, or it takes no payment on this chain. Refresh its"
+            " environments and choose again.",
+            code="unknown_environment",
+        )
     return error
 
 

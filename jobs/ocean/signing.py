@@ -137,6 +137,11 @@ def prove_start_free(signer: Signer, *, nonce: int, form: Form = "text") -> Sign
     return _prove(signer, nonce=nonce, command="freeStartCompute", form=form)
 
 
+def prove_start_paid(signer: Signer, *, nonce: int, form: Form = "text") -> Signed:
+    """Sign the start of a paid job. Source: recording 31, exchange 7."""
+    return _prove(signer, nonce=nonce, command="startCompute", form=form)
+
+
 def prove_stop(signer: Signer, *, nonce: int, form: Form = "text") -> Signed:
     """Sign the stop of a job. Source: recording 14, exchange 6."""
     return _prove(signer, nonce=nonce, command="stopCompute", form=form)

@@ -86,6 +86,14 @@ Algorithm = AlgorithmInput | CodeAlgorithm | UrlAlgorithm
 
 
 @dataclass(frozen=True)
+class Payment:
+    """What a paid job at a node is paid in, from the escrow of the wallet. token: one that the environment takes."""
+
+    chain_id: int
+    token: Address
+
+
+@dataclass(frozen=True)
 class StartRequest:
     """A job as it is asked for.
 
@@ -96,6 +104,7 @@ class StartRequest:
     resources: (id, amount) pairs; None takes the smallest that the environment allows.
     envs: environment variables of the container.
     additional_viewers: who else may fetch results, with a signature of his own (recording 15, exchange 19).
+    payment: at a node, what a paid job is paid in; without it the job is a free one. A Provider's are paid with orders.
 
     Raises: ValueError for a tag beside metadata that is a text.
     """
@@ -110,6 +119,7 @@ class StartRequest:
     resources: tuple[tuple[str, float], ...] | None = None
     envs: Mapping[str, str] | None = None
     additional_viewers: tuple[Address, ...] = ()
+    payment: Payment | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be said in one note."""

@@ -95,11 +95,13 @@ class Fees:
 
 @dataclass(frozen=True)
 class Log:
-    """What a contract left behind in a transaction."""
+    """What a contract left behind in a transaction. tx_hash, block_number: of that; "" and None where it is not said."""
 
     address: Address
     topics: tuple[bytes, ...]
     data: bytes
+    tx_hash: str = ""
+    block_number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ def parse_receipt(answer: object) -> Receipt | None:
         block_hash=read_hash(entry.get("blockHash"), what="receipt's block"),
         gas_used=read_number(entry.get("gasUsed"), what="receipt's gas"),
         gas_price_wei=None if price is None else read_amount(price, what="receipt's gas price"),
-        logs=tuple(_log(log) for log in logs),
+        logs=tuple(parse_log(log) for log in logs),
     )
 
 
@@ -235,15 +237,18 @@ def parse_transaction(answer: object) -> KnownTransaction | None:
     )
 
 
-def _log(answer: object) -> Log:
+def parse_log(answer: object) -> Log:
+    """Read an event. Raises: BadAnswer naming what cannot be read."""
     entry = _object(answer, what="log")
-    topics = entry.get("topics")
+    topics, tx_hash, block = entry.get("topics"), entry.get("transactionHash"), entry.get("blockNumber")
     if not isinstance(topics, list) or len(topics) > 4:
         raise _unreadable("log's topics")
     return Log(
         address=read_address(entry.get("address"), what="log's address"),
         topics=tuple(bytes.fromhex(read_hash(topic, what="log's topic")[2:]) for topic in topics),
         data=read_bytes(entry.get("data"), what="log's data"),
+        tx_hash="" if tx_hash is None else read_hash(tx_hash, what="log's transaction"),
+        block_number=None if block is None else read_number(block, what="log's block"),
     )
 
 

@@ -18,6 +18,7 @@ from jobs.services.gateway import Clock, open_chain, open_node
 from jobs.services.outlays import CannotOrder, Outlay, Step, Wish
 from jobs.services.starts import start_request
 
+NO_END = 253_370_764_800  # the year 9999
 # While a job is in one of these, its wallet's allowances and authorisations are its own.
 SPENDING = (State.PAYING, State.PAID, State.STARTING)
 
@@ -210,8 +211,10 @@ def _write_step(*, job: Job, rows: list[JobInput], wish: Wish, step: Step) -> No
         consumer=wish.offer.consumer_address,
         fee_token=want.fee.token,
         fee_wei=want.fee.amount_wei,
-        # A node's fees have no end: its orders last as long as the service's own time-out says.
-        fee_valid_until=datetime.fromtimestamp(want.fee.valid_until or NO_END, tz=UTC),
+        # A node's fees are not bound to a time: its orders last as long as the service's own time-out says.
+        fee_valid_until=datetime.fromtimestamp(
+            NO_END if wish.node.can.escrow else want.fee.valid_until, tz=UTC
+        ),
     )
     _link(job=job, rows=rows, place=want.place, order=order)
 
@@ -237,5 +240,3 @@ def _told(outlay: Outlay) -> str:
     count = len(outlay.steps)
     return f"{count} {'transaction' if count == 1 else 'transactions'} to send, {made} of them orders{again}."
 
-
-NO_END = 253_370_764_800  # the year 9999

@@ -567,7 +567,8 @@ def _hashes(order: Order) -> set[str]:
 def _check_fee(*, wish: Wish, part: Part, need: OrderNeed, fee: ProviderFee, until: int) -> None:
     """Believe nothing of what is to be signed: token, payee, signature and time are compared with what is known.
 
-    until: what the service was asked for, and repeats (provider-v4 recordings 30 and 32); a node's fees have no end.
+    until: what the service was asked for, and repeats (provider-v4 recordings 30 and 32); a node's fee is not bound to a time
+        (ocean-node recordings 31 and 33).
     """
     if need.datatoken is not None and need.datatoken != part.datatoken:
         raise CannotOrder(
@@ -580,7 +581,7 @@ def _check_fee(*, wish: Wish, part: Part, need: OrderNeed, fee: ProviderFee, unt
             f"The fee for “{part.name}” is to go to an address that is not the service's.", code="fee"
         )
     orders.check_fee(fee)
-    if fee.valid_until != (0 if wish.node.can.escrow else until):
+    if not wish.node.can.escrow and fee.valid_until != until:
         raise CannotOrder(
             f"The fee for “{part.name}” is to count until another time than was asked for.", code="fee"
         )

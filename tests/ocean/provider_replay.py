@@ -18,7 +18,7 @@ from jobs.ocean.errors import Refused
 from jobs.ocean.provider import Provider
 from jobs.ocean.signing import Pen, Proof, Token
 from jobs.ocean.units import Address
-from tests.ocean.provider_wire import accounts, answer, names, provider, scenario
+from tests.ocean.provider_wire import BOB, accounts, answer, names, provider, scenario
 from tests.ocean.wire import Sent
 
 Exchange = dict[str, Any]
@@ -107,7 +107,9 @@ def acting(name: str, exchange: Exchange) -> Iterator[Act]:
         case "POST", "/api/services/initializeCompute":
             asked = start_request(body, datasets=body["datasets"], environment=body["compute"]["env"])
             consumer, until = Address(body["consumerAddress"]), body["compute"]["validUntil"]
-            yield lambda client: client.initialize(request=asked, consumer=consumer, valid_until=until)
+            yield lambda client: client.initialize(
+                request=asked, consumer=consumer, payer=Address(BOB), valid_until=until
+            )
         case "POST", "/api/services/compute":
             others = body.get("additionalDatasets") or []
             start = start_request(body, datasets=[body["dataset"], *others], environment=body["environment"])

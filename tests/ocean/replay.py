@@ -10,6 +10,7 @@ from jobs.ocean.compute import (
     AssetInput,
     CodeAlgorithm,
     Container,
+    Payment,
     ResultEntry,
     StartRequest,
     UrlAlgorithm,
@@ -20,7 +21,7 @@ from jobs.ocean.errors import Refused
 from jobs.ocean.node import OceanNode
 from jobs.ocean.signing import Pen, Proof, Token
 from jobs.ocean.units import Address
-from tests.ocean.wire import Answer, Sent, accounts, exchanges, node, recorded_body
+from tests.ocean.wire import Answer, Sent, account, accounts, exchanges, node, recorded_body
 
 Exchange = dict[str, Any]
 Act = Callable[[OceanNode], object]
@@ -82,6 +83,16 @@ def _acts(number: str, exchange: Exchange) -> Iterator[Act]:
             start = start_request(body)
             for proof in _proofs(request):
                 yield lambda client, proof=proof: client.start(request=start, proof=proof)
+        case "POST", "/api/services/compute":
+            start = start_request(body)
+            for proof in _proofs(request):
+                yield lambda client, proof=proof: client.start(request=start, proof=proof)
+        case "POST", "/api/services/initializeCompute":
+            asked = start_request({**body, "resources": body["payment"].get("resources")})
+            payer = Address(body["consumerAddress"])
+            yield lambda client: client.initialize(
+                request=asked, consumer=account(9).address, payer=payer, valid_until=1
+            )
         case "GET", "/api/services/compute" if "jobId" in query:
             yield lambda client: client.job(job_id=query["jobId"])
         case "GET", "/api/services/compute":
@@ -144,16 +155,18 @@ def start_request(body: dict[str, Any]) -> StartRequest:
     custom = asked.get("algocustomdata")
     algorithm: Any
     if "documentId" in asked:
-        algorithm = AlgorithmInput(asked["documentId"], asked["serviceId"], container, custom)
+        algorithm = AlgorithmInput(
+            asked["documentId"], asked["serviceId"], container, custom, asked.get("transferTxId", "")
+        )
     elif "fileObject" in asked:
         algorithm = UrlAlgorithm(url_file(asked["fileObject"]), container, custom)
     else:
         algorithm = CodeAlgorithm(_uncut(meta["rawcode"]), container, custom)
-    resources = body.get("resources")
+    resources, payment = body.get("resources"), body.get("payment")
     return StartRequest(
         environment_id=body["environment"],
         datasets=tuple(
-            AssetInput(one["documentId"], one["serviceId"])
+            AssetInput(one["documentId"], one["serviceId"], order=one.get("transferTxId", ""))
             if "documentId" in one
             else UrlInput(url_file(one["fileObject"]))
             for one in body["datasets"]
@@ -165,6 +178,7 @@ def start_request(body: dict[str, Any]) -> StartRequest:
         resources=resources and tuple((one["id"], one["amount"]) for one in resources),
         envs=asked.get("envs"),
         additional_viewers=tuple(Address(viewer) for viewer in body.get("additionalViewers", ())),
+        payment=payment and Payment(payment["chainId"], Address(payment["token"])),
     )
 
 

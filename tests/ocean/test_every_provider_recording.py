@@ -300,7 +300,9 @@ def reading(exchange: dict) -> Act:
         case "GET", "/api/services/computeEnvironments":
             return lambda client: client.environments()
         case "POST", "/api/services/initializeCompute":
-            return lambda client: client.initialize(request=a_start(), consumer=Address(BOB), valid_until=1)
+            return lambda client: client.initialize(
+                request=a_start(), consumer=Address(BOB), payer=Address(BOB), valid_until=1
+            )
         case "POST", "/api/services/compute":
             return lambda client: client.start(request=a_start(), proof=pen())
         case "GET", "/api/services/compute":

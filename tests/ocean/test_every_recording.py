@@ -55,11 +55,37 @@ REFUSALS = {
     **{("28", seq): "unknown_job" for seq in (2, 3)},
     **{("30", seq): "unknown_asset" for seq in (13, 14, 16)},
     **{("30", seq): "bad_request" for seq in (15, 17)},
+    **{("31", seq): "escrow_funds" for seq in (2, 8)},
+    ("31", 3): "escrow_auth",
+    ("31", 4): "escrow_lock_time",
+    ("31", 5): "escrow_limit",
+    ("32", 1): "unpublished",
+    ("33", 1): "not_trusted",
+    ("33", 2): "raw_not_allowed",
+    **{("33", seq): "order_missing" for seq in (4, 5)},
+    **{("33", seq): "order_invalid" for seq in (6, 7, 40)},
+    ("33", 8): "unknown_service",
+    ("33", 9): "unknown_asset",
+    **{("33", seq): "token_not_accepted" for seq in (10, 11, 12)},
+    ("33", 13): "server_error",
+    ("33", 14): "too_many_resources",
+    **{("33", seq): "bad_request" for seq in (15, 16)},
+    ("33", 17): "unknown_environment",
+    ("33", 18): "escrow_funds",
     ("33", 41): "image",
+    **{("34", seq): "bad_request" for seq in (2, 3, 4, 5, 6, 15, 22)},
+    **{("34", seq): "unknown_environment" for seq in (7, 9)},
+    ("34", 8): "token_not_accepted",
+    ("34", 10): "too_many_resources",
+    ("34", 17): "unpublished",
+    **{("34", seq): "unknown_asset" for seq in (18, 20)},
+    ("34", 19): "not_trusted",
 }
 
 # Answers that no call of ours understands, because none asks for them.
-PAID = "paid compute: prices, escrow and paid starts are not the client's yet"
+ESCROW_EVENTS = "what an escrow noted is read from the chain itself"
+UNPRICED = "files by their address have no price and are left out of the question for one"
+WHOLE_QUESTION = "the question for a price has all its fields"
 PUBLISHING = "the publisher's own call, which seals files and documents"
 COMMAND_TWIN = "the same question goes to its own route, in the same words"
 NO_SUCH_ROUTE = "a route that no client asks for"
@@ -102,7 +128,7 @@ UNUSED = (
     Unused("18", (24,), "a nonce is a whole number"),
     Unused("18", (25,), "an Address is checksummed"),
     Unused("18", (35,), "a stop is asked for in the query, where a node reads it"),
-    Unused("20", (14,), PAID, read=False),
+    Unused("20", (14,), ESCROW_EVENTS, read=False),
     Unused("22", (8,), "all 32 bytes were signed where the first is zero (recording 28)"),
     Unused("26", (9,), "signed wrongly on purpose"),
     Unused("26", (21,), "an Address is checksummed"),
@@ -113,11 +139,15 @@ UNUSED = (
     Unused("30", (15, 17), "assets are asked for by their DID"),
     Unused("30", (19,), "the search has two languages; the client speaks the other one"),
     Unused("30", (20,), "a search names a kind that there is, and how many hits are wanted"),
-    Unused("31", (*range(1, 9), 19), PAID, read=False),
-    Unused("32", (1, 2, 3, 15), PAID, read=False),
-    Unused("33", (*range(1, 20), 30, 31, 39, 40), PAID, read=False),
-    Unused("34", range(1, 23), PAID, read=False),
-    Unused("35", (2,), PAID, read=False),
+    Unused("31", (19,), ESCROW_EVENTS, read=False),
+    Unused("32", (1,), UNPRICED),
+    Unused("32", (3,), "the recorder kept the body of exchange 15 for it, without the proof that was sent"),
+    Unused("33", (11,), "an Address is checksummed, which is how a node spells its tokens"),
+    Unused("33", (13,), "a start without a payment is a free one"),
+    Unused("33", (15,), "refused by the client before it is sent: a paid job has a longest duration"),
+    Unused("34", (2, 3, 4, 5, 6), WHOLE_QUESTION),
+    Unused("34", (17,), UNPRICED),
+    Unused("34", (22,), "a body is JSON and says so"),
 )
 NAMED = {(unused.number, seq): unused for unused in UNUSED for seq in unused.seqs}
 EVERY = [pytest.param(number, exchange, id=f"{number}-{exchange['seq']}") for number, exchange in exchanges()]
@@ -225,6 +255,14 @@ def reading(number: str, exchange: dict) -> Act:
         case "POST", "/api/services/freeCompute":
             start = start_request(recording("10")[2]["request"]["body"])
             return lambda client: client.start(request=start, proof=Pen(OWNER, nonce=1))
+        case "POST", "/api/services/compute":
+            start = start_request(recording("31")[7]["request"]["body"])
+            return lambda client: client.start(request=start, proof=Pen(OWNER, nonce=1))
+        case "POST", "/api/services/initializeCompute":
+            start = start_request(recording("31")[7]["request"]["body"])
+            return lambda client: client.initialize(
+                request=start, consumer=account(9).address, payer=OWNER.address, valid_until=1
+            )
         case "GET", "/api/services/compute" if "jobId" in request["query"]:
             return lambda client: client.job(job_id=request["query"]["jobId"])
         case "GET", "/api/services/compute":

@@ -17,7 +17,8 @@ from jobs.ocean.compute import (
     parse_environments_by_chain,
 )
 from jobs.ocean.errors import BadAnswer
-from jobs.ocean.provider_answers import parse_order_needs, parse_provider_job
+from jobs.ocean.needs import parse_order_needs
+from jobs.ocean.provider_answers import parse_provider_job
 from jobs.ocean.units import Address
 from jobs.ocean.verdicts import failure_number, verdict
 from tests.ocean.provider_wire import ALGORITHM, BOB, CAROL, DATASET, last, provider, scenario
@@ -26,6 +27,7 @@ from tests.ocean.wire import Answer
 OWNER = Address(BOB)
 OTHER = "did:op:cd9200d44c550586c4482889d082e618492f7295859352dcbb31a4c33a9ac934"
 ORDER = "0x" + "1" * 64
+WHO = "The Provider"
 
 
 def job(**changes: Any) -> dict[str, Any]:
@@ -273,7 +275,7 @@ class TestOrderNeeds:
     def test_are_new_orders_for_the_dataset_and_then_the_algorithm(self):
         said = told("30-pay-for-compute-service")
 
-        dataset, algorithm = parse_order_needs(said, request=asking())
+        dataset, algorithm = parse_order_needs(said, request=asking(), who=WHO)
 
         assert (dataset.did, dataset.service_id, dataset.valid_order) == (DATASET, "1", "")
         assert (algorithm.did, algorithm.service_id, algorithm.valid_order) == (ALGORITHM, "0", "")
@@ -295,30 +297,34 @@ class TestOrderNeeds:
     def test_are_nothing_to_send_where_the_orders_are_valid(self):
         said = told("31-pay-again-reuses-order")
 
-        assert parse_order_needs(said, request=asking()) == (
+        assert parse_order_needs(said, request=asking(), who=WHO) == (
             OrderNeed(DATASET, "1", None, said["datasets"][0]["validOrder"], None),
             OrderNeed(ALGORITHM, "0", None, said["algorithm"]["validOrder"], None),
         )
 
     def test_are_renewals_where_an_order_is_valid_for_too_short_a_time(self):
-        needs = parse_order_needs(told("32-pay-again-longer-reuse-order"), request=asking())
+        needs = parse_order_needs(told("32-pay-again-longer-reuse-order"), request=asking(), who=WHO)
 
         assert all(need.valid_order and need.fee and need.datatoken for need in needs)
 
     def test_carry_the_fee_of_the_environment_once(self):
-        needs = parse_order_needs(told("88-init-two-datasets"), request=asking(datasets=2))
+        needs = parse_order_needs(told("88-init-two-datasets"), request=asking(datasets=2), who=WHO)
 
         assert [need.did for need in needs] == [DATASET, OTHER, ALGORITHM]
         assert [need.fee.amount_wei for need in needs] == [99833333333333340, 0, 0]
 
     def test_leave_an_algorithm_out_that_is_not_published(self):
-        (need,) = parse_order_needs(told("60-provider-fees-preview"), request=asking(published=False))
+        (need,) = parse_order_needs(
+            told("60-provider-fees-preview"), request=asking(published=False), who=WHO
+        )
 
         assert (need.did, need.fee.amount_wei) == (DATASET, 99833333333333340)
 
     @pytest.mark.parametrize("amount", [0, "0", 5, "99833333333333340", 2**256 - 1, str(2**256 - 1)])
     def test_take_amounts_up_to_256_bits(self, amount):
-        (need,) = parse_order_needs(with_fee(providerFeeAmount=amount), request=asking(published=False))
+        (need,) = parse_order_needs(
+            with_fee(providerFeeAmount=amount), request=asking(published=False), who=WHO
+        )
 
         assert need.fee.amount_wei == int(amount)
 
@@ -367,7 +373,7 @@ class TestOrderNeeds:
     )
     def test_with_a_fee_that_no_contract_takes_are_bad_answers(self, changes):
         with pytest.raises(BadAnswer) as caught:
-            parse_order_needs(with_fee(**changes), request=asking(published=False))
+            parse_order_needs(with_fee(**changes), request=asking(published=False), who=WHO)
 
         assert caught.value.code == "orders"
         assert len(caught.value.message) < 200
@@ -398,7 +404,7 @@ class TestOrderNeeds:
     )
     def test_of_another_shape_are_bad_answers(self, said):
         with pytest.raises(BadAnswer) as caught:
-            parse_order_needs(said, request=asking(published=False))
+            parse_order_needs(said, request=asking(published=False), who=WHO)
 
         assert caught.value.code == "orders"
 
@@ -407,7 +413,7 @@ class TestOrderNeeds:
         said = {"datasets": [{"validOrder": ORDER}], "algorithm": algorithm}
 
         with pytest.raises(BadAnswer):
-            parse_order_needs(said, request=asking())
+            parse_order_needs(said, request=asking(), who=WHO)
 
 
 class TestNonce:
