@@ -167,16 +167,24 @@ class Job(models.Model):
         max_length=42, blank=True, help_text="What the compute time of a paid job is paid in."
     )
     most = models.JSONField(
-        default=dict, blank=True, help_text="The most that the launcher agreed to, in wei by token; text, as wei are long."
+        default=dict,
+        blank=True,
+        help_text="The most that the launcher agreed to, in wei by token; text, as wei are long.",
     )
     escrow_need = models.JSONField(
-        null=True, blank=True, help_text="What the node asked to find in the escrow: payee, amount, lock time."
+        null=True,
+        blank=True,
+        help_text="What the node asked to find in the escrow: payee, amount, lock time.",
     )
     lock_id = models.CharField(max_length=80, blank=True, help_text="The job's number in the escrow.")
     lock_tx = models.CharField(max_length=66, blank=True)
     claim_tx = models.CharField(max_length=66, blank=True)
     charged_wei = models.DecimalField(
-        max_digits=78, decimal_places=0, null=True, blank=True, help_text="What the node took from the escrow."
+        max_digits=78,
+        decimal_places=0,
+        null=True,
+        blank=True,
+        help_text="What the node took from the escrow.",
     )
     settled_at = models.DateTimeField(
         null=True, blank=True, help_text="When it was seen that nothing of the job is locked any more."

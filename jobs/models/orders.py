@@ -79,9 +79,7 @@ class Transaction(models.Model):
         FASTER = "faster", "Speed up"
         CANCEL = "cancel", "Cancel"
 
-    job = models.ForeignKey(
-        Job, on_delete=models.PROTECT, null=True, blank=True, related_name="transactions"
-    )
+    job = models.ForeignKey(Job, on_delete=models.PROTECT, null=True, blank=True, related_name="transactions")
     asked_by = models.ForeignKey(
         User,
         on_delete=models.SET_NULL,
@@ -101,7 +99,9 @@ class Transaction(models.Model):
     to = models.CharField(max_length=42)
     data = models.BinaryField()
     value_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0, default=0)
-    token = models.CharField(max_length=42, blank=True, help_text="What it moves from the wallet, if it does.")
+    token = models.CharField(
+        max_length=42, blank=True, help_text="What it moves from the wallet, if it does."
+    )
     amount_wei = models.DecimalField(
         max_digits=_DIGITS, decimal_places=0, default=0, help_text="At the most, of that token."
     )
@@ -114,9 +114,13 @@ class Transaction(models.Model):
     signed = models.BinaryField(null=True, blank=True, editable=False)
     tx_hash = models.CharField(max_length=66, blank=True, db_index=True)
     earlier = models.JSONField(
-        default=list, blank=True, help_text="Hashes of what the same number was used for before: any of them may be mined."
+        default=list,
+        blank=True,
+        help_text="Hashes of what the same number was used for before: any of them may be mined.",
     )
-    wish = models.CharField(max_length=10, blank=True, choices=Wish, help_text="What a person wants of it while it waits.")
+    wish = models.CharField(
+        max_length=10, blank=True, choices=Wish, help_text="What a person wants of it while it waits."
+    )
     cancels = models.BooleanField(
         default=False, help_text="The bytes are an empty transaction that is to take the place of the call."
     )
@@ -230,7 +234,9 @@ class SpendingLimit(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["wallet", "token"], name="spending_limit_once"),
-            models.CheckConstraint(condition=models.Q(per_job_wei__gte=0), name="spending_limit_not_negative"),
+            models.CheckConstraint(
+                condition=models.Q(per_job_wei__gte=0), name="spending_limit_not_negative"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -4,8 +4,8 @@ Every answer is a stranger's. A transaction's hash is computed here and never ta
 """
 
 import re
-from dataclasses import dataclass
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eth_utils.crypto import keccak
@@ -233,7 +233,8 @@ class Chain:
         """
         if not 0 <= from_block <= to_block < from_block + MAX_LOG_BLOCKS:
             raise Refused(
-                f"Events are asked for by at most {MAX_LOG_BLOCKS:,} blocks at a time.", code="too_many_blocks"
+                f"Events are asked for by at most {MAX_LOG_BLOCKS:,} blocks at a time.",
+                code="too_many_blocks",
             )
         wanted = [None if topic is None else _alternatives(topic) for topic in topics]
         found = self._ask(
@@ -247,9 +248,7 @@ class Chain:
         )
         if not isinstance(found, list) or len(found) > _MAX_LOGS:
             raise BadAnswer(f"{self._host} lists events in an unreadable way.", code="chain_answer")
-        logs = [
-            parse_log(log) for log in found if not (isinstance(log, dict) and log.get("removed") is True)
-        ]
+        logs = [parse_log(log) for log in found if not (isinstance(log, dict) and log.get("removed") is True)]
         for log in logs:
             fits = len(log.topics) >= len(wanted) and all(
                 each is None or topic in each for each, topic in zip(wanted, log.topics, strict=False)

@@ -9,8 +9,8 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import product
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
 from jobs.access import Action, Actor, require
@@ -482,7 +482,8 @@ def _resources(*, given: Mapping[str, float] | None, place: _Place) -> dict[str,
             raise InvalidInput(f"The environment has no resource “{name[:40]}”.", field="resources")
         if not resource.min <= amount <= resource.max:
             raise InvalidInput(
-                f"The environment gives a job {resource.min:g} to {resource.max:g} of {name}.", field="resources"
+                f"The environment gives a job {resource.min:g} to {resource.max:g} of {name}.",
+                field="resources",
             )
     return dict(given)
 

@@ -6,7 +6,7 @@ What it took is read from the chain's own event, not from the node's word.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,8 +16,8 @@ from django.db.models import F, Q
 from jobs import queue
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput, Missing
-from jobs.lifecycle import TERMINAL, State
-from jobs.models import EscrowAccount, Job, JobEvent, Network, Transaction
+from jobs.lifecycle import TERMINAL
+from jobs.models import EscrowAccount, Job, JobEvent, Transaction
 from jobs.ocean import escrow
 from jobs.ocean.chain import Chain
 from jobs.ocean.compute import JobReport, same_job

@@ -10,8 +10,8 @@ from django.db.models import Q
 
 from jobs.errors import PortalError
 from jobs.lifecycle import State
-from jobs.models import ChainNonce, EscrowAccount, Job, JobInput, Order, SpendingLimit, Transaction
-from jobs.ocean.units import Address, Wei, from_wei
+from jobs.models import ChainNonce, EscrowAccount, Job, JobInput, Order, SpendingLimit
+from jobs.ocean.units import Wei, from_wei
 from jobs.services import outlays, payments, tokens
 from jobs.services.budget import Purpose
 from jobs.services.gateway import Clock, open_chain, open_node
@@ -125,9 +125,9 @@ def refuse_above_the_limits(*, wish: Wish, outlay: Outlay) -> None:
     """
     limits = {
         limit.token.address: limit.per_job_wei
-        for limit in SpendingLimit.objects.filter(wallet=wish.wallet, token__network=wish.network).select_related(
-            "token"
-        )
+        for limit in SpendingLimit.objects.filter(
+            wallet=wish.wallet, token__network=wish.network
+        ).select_related("token")
     }
     for token, amount in outlay.spent.items():
         limit = Wei(int(limits.get(token, 0)))
@@ -141,9 +141,7 @@ def refuse_above_the_limits(*, wish: Wish, outlay: Outlay) -> None:
             )
 
 
-def _write(
-    *, job: Job, holder: str, wish: Wish, outlay: Outlay, now: datetime, nonce: int | None
-) -> None:
+def _write(*, job: Job, holder: str, wish: Wish, outlay: Outlay, now: datetime, nonce: int | None) -> None:
     """Commit the plan with the job's move, or nothing of it."""
     rows = list(job.inputs.order_by("position"))
     need = outlay.payment
@@ -239,4 +237,3 @@ def _told(outlay: Outlay) -> str:
     again = f", {len(outlay.used)} are there already" if outlay.used else ""
     count = len(outlay.steps)
     return f"{count} {'transaction' if count == 1 else 'transactions'} to send, {made} of them orders{again}."
-

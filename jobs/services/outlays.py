@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -22,7 +22,6 @@ from jobs.lifecycle import TERMINAL
 from jobs.models import Asset, Environment, Job, Network, Node, Order, Transaction, Wallet
 from jobs.ocean import escrow, orders, pricing
 from jobs.ocean.chain import Chain
-from jobs.ocean.compute import Environment as EnvironmentOffer
 from jobs.ocean.compute import (
     AlgorithmInput,
     AssetInput,
@@ -34,6 +33,7 @@ from jobs.ocean.compute import (
     StartRequest,
     stored_environment,
 )
+from jobs.ocean.compute import Environment as EnvironmentOffer
 from jobs.ocean.transactions import Call
 from jobs.ocean.units import Address, Wei, from_wei
 
@@ -401,9 +401,7 @@ class _Work:
         place = {"escrow": need.escrow, "payer": self._payer, "token": need.token}
         funds = escrow.funds(self._chain, **place)
         missing = Wei(max(0, need.amount_wei - funds.available_wei))
-        self._lines.append(
-            Line("Compute time, at the most", token=need.token, amount_wei=need.amount_wei)
-        )
+        self._lines.append(Line("Compute time, at the most", token=need.token, amount_wei=need.amount_wei))
         self._spent[need.token] += need.amount_wei
         self._needed[need.token] += missing
         if missing:
@@ -437,7 +435,9 @@ class _Work:
                 ),
             )
 
-    def outlay(self, *, used: Mapping[int, Order], payment: PaymentNeed | None, fee_until: datetime) -> Outlay:
+    def outlay(
+        self, *, used: Mapping[int, Order], payment: PaymentNeed | None, fee_until: datetime
+    ) -> Outlay:
         """Add everything up; the balances are read last."""
         tokens = set(self._spent) | set(self._needed)
         return Outlay(
@@ -450,7 +450,9 @@ class _Work:
             balances={
                 token: orders.balance_of(self._chain, token=token, owner=self._payer) for token in tokens
             },
-            gas_wei=Wei(self._chain.fees().max_fee_wei * GAS_GUESS * len(self._steps)) if self._steps else Wei(0),
+            gas_wei=Wei(self._chain.fees().max_fee_wei * GAS_GUESS * len(self._steps))
+            if self._steps
+            else Wei(0),
             coin_wei=self._chain.balance_wei(address=self._payer),
             fee_until=fee_until,
         )
@@ -510,7 +512,9 @@ def not_held(job_id: uuid.UUID | None) -> Q:
     return free if job_id is None else free | Q(held_by=job_id)
 
 
-def _fee_until(*, known: Sequence[Order | None], wish: Wish, price: Decimal | None, now: datetime) -> datetime:
+def _fee_until(
+    *, known: Sequence[Order | None], wish: Wish, price: Decimal | None, now: datetime
+) -> datetime:
     """Return until when the fees have to count: no later than for the known orders that are good long enough.
 
     A service is asked for one time for all; a later one would have every order renewed. Where time costs, no more of it is

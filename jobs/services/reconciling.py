@@ -73,10 +73,16 @@ def _transactions(*, network: Network, chain: Chain, now: datetime) -> Iterator[
                 continue  # seen by the worker's next look
             since = tx.sent_at or tx.prepared_at
             if since is not None and now - since > WAITS_TOO_LONG:
-                yield Difference("waiting", tx.tx_hash, f"{told} has been waiting for a block since {since:%F %H:%M} UTC.")
+                yield Difference(
+                    "waiting", tx.tx_hash, f"{told} has been waiting for a block since {since:%F %H:%M} UTC."
+                )
         elif tx.status == Transaction.Status.DROPPED:
             if receipt is not None:
-                yield Difference("not_dropped", tx.tx_hash, f"{told} was given up, but it is in block {receipt.block_number}.")
+                yield Difference(
+                    "not_dropped",
+                    tx.tx_hash,
+                    f"{told} was given up, but it is in block {receipt.block_number}.",
+                )
         elif receipt is None:
             yield Difference(
                 "receipt_gone",
@@ -84,7 +90,9 @@ def _transactions(*, network: Network, chain: Chain, now: datetime) -> Iterator[
                 f"{told} was in block {tx.block_number}, and the chain does not know it any more.",
             )
         elif receipt.status != ("ok" if tx.status == Transaction.Status.CONFIRMED else "reverted"):
-            yield Difference("status", tx.tx_hash, f"{told} is {tx.status} here and {receipt.status} on the chain.")
+            yield Difference(
+                "status", tx.tx_hash, f"{told} is {tx.status} here and {receipt.status} on the chain."
+            )
         elif receipt.block_hash != tx.block_hash:
             yield Difference(
                 "reorganised",
@@ -166,7 +174,9 @@ def _nodes(*, clock: Clock) -> Iterator[Difference]:
 def _jobs(*, node: Node, wallet: Wallet, backend: ComputeBackend) -> Iterator[Difference]:
     reports = backend.jobs_of(owner=Address(wallet.address))
     if reports.skipped:
-        yield Difference("jobs_unreadable", node.name, f"{reports.skipped} jobs of {node.name} could not be read.")
+        yield Difference(
+            "jobs_unreadable", node.name, f"{reports.skipped} jobs of {node.name} could not be read."
+        )
     same_address = Job.objects.filter(node=node, wallet__address=wallet.address)
     ours = list(same_address.only("pk", "name", "state", "node_job_id", "tag", "start_sent_at"))
     matched: dict[str, JobReport] = {}
@@ -178,7 +188,9 @@ def _jobs(*, node: Node, wallet: Wallet, backend: ComputeBackend) -> Iterator[Di
             twin = next(j for j in ours if report.tag == str(j.tag))
             if twin.node_job_id:
                 yield Difference(
-                    "job_twice", report.long_id, f"{node.name} runs “{twin.name}” a second time, as {report.long_id}."
+                    "job_twice",
+                    report.long_id,
+                    f"{node.name} runs “{twin.name}” a second time, as {report.long_id}.",
                 )
         elif backend.capabilities.tags and report.tag is not None:
             yield Difference(
@@ -188,4 +200,6 @@ def _jobs(*, node: Node, wallet: Wallet, backend: ComputeBackend) -> Iterator[Di
             )
     for job in ours:
         if job.state == State.RUNNING and str(job.pk) not in matched and not reports.skipped:
-            yield Difference("job_gone", str(job.pk), f"{node.name} does not list “{job.name}”, which is running here.")
+            yield Difference(
+                "job_gone", str(job.pk), f"{node.name} does not list “{job.name}”, which is running here."
+            )

@@ -8,9 +8,9 @@ import pytest
 
 from jobs.ocean import escrow, orders
 from jobs.ocean.chain import MAX_LOG_BLOCKS, Chain
-from jobs.ocean.transactions import Receipt
 from jobs.ocean.escrow import Authorization, Funds
 from jobs.ocean.signing import Signer
+from jobs.ocean.transactions import Receipt
 from jobs.ocean.units import Address, Wei
 from ocean_portal.sandbox import rpc
 from ocean_portal.sandbox.chain import Chain as DevChain
