@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 import requests
@@ -39,6 +38,7 @@ from tests.ocean.wire import Answer, FakeWire
 from tests.services.fakes import OWNER, Clock, FakeNode, make_report, refused
 
 GWEI = 10**9
+GAS = 300_000  # enough for each of our calls
 PROVIDER_KEY = "0x" + "5e" * 32
 PROVIDER = Address(Account.from_key(PROVIDER_KEY).address)
 RPC_URL = "http://chain.test:8545"
@@ -117,7 +117,7 @@ class ChainWire(HTTPAdapter):
         fault = waiting.pop(0) if waiting else None
         if isinstance(fault, Exception):
             raise fault
-        answer = json.loads(rpc.handle_body(self.chain, body))
+        answer = self._answer(method, body)
         if fault == "lost":
             raise requests.exceptions.ReadTimeout()
         if isinstance(fault, dict):
@@ -125,6 +125,15 @@ class ChainWire(HTTPAdapter):
         elif fault is not None:
             answer = fault(answer)
         return FakeWire(Answer.json(answer)).send(request)
+
+    def _answer(self, method: str, body: bytes) -> dict[str, Any]:
+        # The chain finds the least gas by running the call again and again: most of a test's time. Once is enough to
+        # know whether it would be refused.
+        once = body.replace(b'"eth_estimateGas"', b'"eth_call"', 1)
+        answer: dict[str, Any] = json.loads(rpc.handle_body(self.chain, once))
+        if method == "eth_estimateGas" and "result" in answer:
+            answer["result"] = hex(GAS)
+        return answer
 
 
 @dataclass
@@ -205,7 +214,7 @@ class FakeProvider(FakeNode):
     def end_jobs(self) -> None:
         """Let all jobs end well."""
         self.jobs = [
-            job.model_copy(update={"status": 70, "finished_at": job.created_at or datetime.now().timestamp()})
+            job.model_copy(update={"status": 70, "finished_at": builders.NOW.timestamp()})
             for job in self.jobs
         ]
 
