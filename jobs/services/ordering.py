@@ -327,6 +327,8 @@ def _write(
             holder=holder,
             message=_told(used=len(used), wanted=len(wanted)),
             next_check_at=now,
+            trouble="",
+            trouble_count=0,
         ):
             return
         for place, order in used.items():

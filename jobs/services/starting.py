@@ -125,7 +125,7 @@ def pay(*, job: Job, holder: str, clock: Clock) -> None:
         return
     if look_again_at is not None:
         Job.objects.filter(pk=job.pk, state=State.PAYING, lease_holder=holder).update(
-            next_check_at=look_again_at, version=F("version") + 1
+            next_check_at=look_again_at, trouble="", trouble_count=0, version=F("version") + 1
         )
         return
     job.refresh_from_db()

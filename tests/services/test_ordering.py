@@ -184,6 +184,16 @@ class TestPlan:
 
         assert (job.state, job.trouble, job.trouble_count) == (State.RUNNING, "", 0)
 
+    def test_speaks_of_no_trouble_that_is_over(self, quay: Quay) -> None:
+        job = quay.job()
+        quay.automine(False)
+        quay.far.will("initialize", not_there())
+
+        advance(job, quay.clock)
+        advance(job, quay.clock)
+
+        assert (job.state, job.trouble, job.trouble_count) == (State.PAYING, "", 0)
+
 
 class TestReuse:
     def test_needs_no_transaction_while_the_fee_counts(self, quay: Quay) -> None:

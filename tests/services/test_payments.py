@@ -26,3 +26,17 @@ class TestPlain:
         assert ChainNonce.objects.get().next == 4
         assert quay.mined() == 4
         assert Transaction.objects.filter(signed=None).count() == 0
+
+
+class TestLooking:
+    def test_speaks_of_no_trouble_that_is_over(self, quay: Quay) -> None:
+        job = quay.job()
+        quay.automine(False)
+        quay.wire.will("eth_getTransactionReceipt", {"error": {"code": -32005, "message": "later"}})
+
+        advance(job, quay.clock)
+        assert (job.state, job.trouble_count) == (State.PAYING, 1)
+        assert job.trouble
+        advance(job, quay.clock)
+
+        assert (job.trouble, job.trouble_count) == ("", 0)
