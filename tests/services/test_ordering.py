@@ -402,6 +402,18 @@ class TestLies:
                 id="nothing wanted and nothing there",
             ),
             pytest.param(
+                lambda needs: (_fee_of(needs[0], valid_until=int(NOW.timestamp()) + 60), *needs[1:]),
+                "fee",
+                "another time",
+                id="a fee that counts for a minute",
+            ),
+            pytest.param(
+                lambda needs: (_fee_of(needs[0], valid_until=2**62), *needs[1:]),
+                "fee",
+                "another time",
+                id="a fee until the end of the world",
+            ),
+            pytest.param(
                 lambda needs: (replace(needs[0], fee=replace(needs[0].fee, valid_until=2**300)), *needs[1:]),
                 "fee",
                 "",
