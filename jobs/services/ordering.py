@@ -303,6 +303,7 @@ def _dispenses(
                     datatoken=datatoken,
                     name=names[datatoken],
                     amount_wei=Wei(min(missing, count * ONE_TOKEN)),
+                    owned_wei=owned,
                 )
             )
     return calls

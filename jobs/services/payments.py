@@ -138,10 +138,18 @@ def refuse_wrong_chain(*, chain: Chain, network: Network) -> None:
 
 
 def dispensed(
-    *, chain: Chain, network: Network, job: Job, datatoken: Address, name: str, amount_wei: Wei
+    *,
+    chain: Chain,
+    network: Network,
+    job: Job,
+    datatoken: Address,
+    name: str,
+    amount_wei: Wei,
+    owned_wei: Wei,
 ) -> tuple[int, str, str, Call]:
     """Return the call that gets datatokens from their dispenser: its step, its purpose, what it is for, and itself.
 
+    owned_wei: what the wallet has of them now; a dispenser may give to those with less alone.
     Raises:
         CannotOrder: nobody gives them away, or not so many.
     """
@@ -157,7 +165,9 @@ def dispensed(
     dispenser = Address(address)
     status = orders.dispenser_status(chain, dispenser=dispenser, datatoken=datatoken)
     may_take = status.allowed_swapper in (None, Address(job.wallet.address))
-    if not status.active or status.max_tokens_wei < amount_wei or not may_take:
+    in_stock = status.is_minter or status.balance_wei >= amount_wei
+    enough = status.max_tokens_wei >= amount_wei and status.max_balance_wei > owned_wei and in_stock
+    if not status.active or not enough or not may_take:
         raise no_way
     call = orders.dispense(
         dispenser=dispenser, datatoken=datatoken, amount_wei=amount_wei, to=Address(job.wallet.address)
@@ -265,7 +275,8 @@ def _lacks_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) -
     if order is None:
         return False
     datatoken = Address(order.datatoken)
-    if orders.balance_of(chain, token=datatoken, owner=Address(tx.wallet.address)) >= ONE_TOKEN:
+    owned = orders.balance_of(chain, token=datatoken, owner=Address(tx.wallet.address))
+    if owned >= ONE_TOKEN:
         return False
     before = Transaction.objects.filter(job=job, purpose=Transaction.Purpose.DISPENSE).count()
     if before >= DISPENSES_MAX:
@@ -277,6 +288,7 @@ def _lacks_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) -
         datatoken=datatoken,
         name=order.asset_name,
         amount_wei=Wei(ONE_TOKEN),
+        owned_wei=owned,
     )
     plan_one(job=job, network=network, step=tx.step - 1, purpose=purpose, told=told, call=call)
     return True

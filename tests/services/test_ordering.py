@@ -529,6 +529,16 @@ class TestRefusals:
         assert_nothing_paid(quay, job, code="no_datatoken")
         assert "lacks 1 datatoken of “Buoys 2025”" in job.message
 
+    def test_of_a_dispenser_that_gives_to_those_with_less_alone(self, quay: Quay) -> None:
+        dispenser = Contract(quay.chain, "Dispenser", quay.deployed.contracts["Dispenser"])
+        token = str(quay.deployed.datatokens["dataset"])
+        dispenser.send(quay.chain.account(0), "activate", token, ETHER, ETHER)
+        quay.give("dataset")
+
+        job = advance(quay.job(datasets=[quay.dataset, quay.asset("dataset")]), quay.clock)
+
+        assert_nothing_paid(quay, job, code="no_datatoken")
+
     @pytest.mark.parametrize(
         "found", [(), (FileInfo(valid=False),), (FileInfo(valid=True), FileInfo(valid=False))]
     )
