@@ -246,7 +246,7 @@ def _hashes(order: Order) -> set[str]:
 
 
 def _check_fee(*, part: _Part, need: OrderNeed, fee: ProviderFee, valid_until: int, job: Job) -> None:
-    """Believe nothing of what is to be signed: the token, the payee, the amount and the time are compared with what is known.
+    """Believe nothing of what is to be signed: token, payee, amount and time are compared with what is known.
 
     valid_until: what the service was asked for, and repeats (provider-v4 recordings 30 and 32).
     """
