@@ -330,13 +330,17 @@ def _find(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> 
         if tx.sent_at is not None and now - tx.sent_at >= SEND_AGAIN:
             _send(tx=tx, chain=chain, now=now)
         return
-    if receipt.status == "reverted":
-        reason = chain.revert_reason(receipt=receipt) or "It does not say why."
-        Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
-            status=Transaction.Status.REVERTED, trouble=reason[:300], **_place(receipt)
-        )
-        return
+    # A transaction that reverts may succeed in the block that takes the place of this one, and the other way round.
     if chain.head().number - receipt.block_number + 1 < network.confirmations:
+        return
+    if receipt.status == "reverted":
+        reason = chain.revert_reason(receipt=receipt)
+        told = (
+            f"It was mined and undone: {reason}." if reason else "It was mined and undone without a reason."
+        )
+        Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
+            status=Transaction.Status.REVERTED, trouble=told[:300], **_place(receipt)
+        )
         return
     order = Order.objects.filter(transaction=tx).first()
     if order is not None and not _is_the_order(order=order, receipt=receipt):

@@ -92,8 +92,8 @@ def deployed_on(chain: Chain) -> Deployed:
 class ChainWire(HTTPAdapter):
     """The chain's JSON-RPC without a socket. `faults` holds what comes before the usual answers, by method.
 
-    An exception is raised and the chain never hears of the call; "lost" lets it act and loses the answer; a dictionary
-    is the answer's `result` or `error`; a function gets the usual answer's document and gives another.
+    An exception is raised, and a dictionary is the `result` or `error`: the chain never hears of the call. "lost" lets it
+    act and loses the answer; a function gets the usual answer's document and gives another.
     """
 
     def __init__(self, chain: Chain) -> None:
@@ -117,14 +117,12 @@ class ChainWire(HTTPAdapter):
         fault = waiting.pop(0) if waiting else None
         if isinstance(fault, Exception):
             raise fault
+        if isinstance(fault, dict):
+            return FakeWire(Answer.json({"jsonrpc": "2.0", "id": 1, **fault})).send(request)
         answer = self._answer(method, body)
         if fault == "lost":
             raise requests.exceptions.ReadTimeout()
-        if isinstance(fault, dict):
-            answer = {"jsonrpc": "2.0", "id": 1, **fault}
-        elif fault is not None:
-            answer = fault(answer)
-        return FakeWire(Answer.json(answer)).send(request)
+        return FakeWire(Answer.json(fault(answer) if fault else answer)).send(request)
 
     def _answer(self, method: str, body: bytes) -> dict[str, Any]:
         # The chain finds the least gas by running the call again and again: most of a test's time. Once is enough to

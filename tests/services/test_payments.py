@@ -326,11 +326,27 @@ class TestReverted:
         advance(job, quay.clock)
 
         assert (job.state, job.reason) == (State.FAILED, "reverted")
-        assert job.message == "Order “Buoys 2025”: the chain refused it. it ran out of gas"
+        assert (
+            job.message
+            == "Order “Buoys 2025”: the chain refused it. It was mined and undone: it ran out of gas."
+        )
         assert statuses(job) == [("order", "reverted")]
         assert only(job).block_number
         assert (quay.balance("dataset"), quay.orders_on_chain()) == (1, 0)
         assert quay.far.called("start") == []
+
+    def test_is_believed_only_after_as_many_blocks_as_a_success(self, quay: Quay) -> None:
+        quay.network.confirmations = 3
+        quay.network.save()
+        job = one_order(quay)
+        quay.wire.will("eth_estimateGas", {"result": hex(50_000)})
+
+        advance(job, quay.clock)
+        assert (job.state, statuses(job)) == (State.PAYING, [("order", "sent")])
+        quay.mine(2)
+        later(quay, job, 2)
+
+        assert (job.state, statuses(job)) == (State.FAILED, [("order", "reverted")])
 
     def test_of_one_order_leaves_the_other_for_the_next_job(self, quay: Quay) -> None:
         quay.give("dataset")
