@@ -76,7 +76,8 @@ def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
                 _paid(job=job, holder=holder, now=now)
                 return None
             for tx in [tx for tx in planned if tx.step == planned[0].step]:
-                _prepare(tx=tx, chain=chain, network=network, job=job)
+                if not _prepare(tx=tx, chain=chain, network=network, job=job):
+                    break  # the job ends: what else it needs is not paid for
 
 
 def settle(*, job_id: uuid.UUID, clock: Clock) -> None:
@@ -212,20 +213,20 @@ def _of(job: Job, *statuses: str) -> list[Transaction]:
     )
 
 
-def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> None:
-    """Reserve a nonce, sign, and store the bytes, all in one commit; nothing is sent."""
+def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> bool:
+    """Reserve a nonce, sign, and store the bytes, all in one commit; nothing is sent. False if the chain would refuse it."""
     sender, to, data = Address(tx.wallet.address), Address(tx.to), bytes(tx.data)
     value = Wei(int(tx.value_wei))
     try:
         gas = chain.estimate_gas(sender=sender, to=to, data=data, value_wei=value)
     except ChainError as error:
         if error.code == "reverted" and _lacks_token(tx=tx, chain=chain, network=network, job=job):
-            return
+            return True
         if error.code == "reverted":
             Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
                 status=Transaction.Status.REFUSED, trouble=error.message[:300]
             )
-            return
+            return False
         raise
     fees, pending = chain.fees(), chain.nonce(address=sender)
     limit = int(gas * GAS_MARGIN)
@@ -265,7 +266,7 @@ def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> No
                 )
                 if not kept:
                     transaction.set_rollback(True)  # prepared by somebody else: the nonce is given back
-                return
+                return True
         counter.refresh_from_db()
 
 
