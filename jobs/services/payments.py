@@ -37,6 +37,7 @@ DISPENSES_MAX = 10  # for one job, those that others used up included
 STRAYS_MAX = 50
 LOOK_FOR_STRAYS = timedelta(seconds=15)
 DISPENSE_STEP, ORDER_STEP = 10, 20  # with room between them
+UNDERPRICED = "The chain asks for more than this transaction offers for its gas. It is sent again until the chain takes it."
 
 
 class CannotOrder(PortalError):
@@ -65,7 +66,8 @@ def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
             under_way = list(Transaction.objects.under_way().filter(job=job))
             if under_way:
                 waited = now - min(tx.sent_at or now for tx in under_way)
-                return now + (LOOK_SOON if waited < SEND_AGAIN else LOOK_LATER)
+                smooth = waited < SEND_AGAIN and not any(tx.trouble for tx in under_way)
+                return now + (LOOK_SOON if smooth else LOOK_LATER)
             if _of(job, Transaction.Status.REVERTED, Transaction.Status.REFUSED):
                 _fail(job=job, holder=holder, now=now)
                 return None
@@ -214,7 +216,7 @@ def _of(job: Job, *statuses: str) -> list[Transaction]:
 
 
 def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> bool:
-    """Reserve a nonce, sign, and store the bytes, all in one commit; nothing is sent. False if the chain would refuse it."""
+    """Reserve a nonce, sign, and store the bytes, all in one commit; nothing is sent. False: the chain would refuse it."""
     sender, to, data = Address(tx.wallet.address), Address(tx.to), bytes(tx.data)
     value = Wei(int(tx.value_wei))
     try:
@@ -304,7 +306,10 @@ def _send(*, tx: Transaction, chain: Chain, now: datetime) -> None:
             Transaction.objects.filter(pk=tx.pk).update(trouble=error.message[:300])
             raise
         if chain.receipt(tx_hash=tx.tx_hash) is None:
-            _overtaken(tx=tx, chain=chain, now=now)
+            if error.code == "nonce_too_low":
+                _overtaken(tx=tx, chain=chain, now=now)
+            else:  # gas has become dearer, or another program's transaction waits with the same number: it may pass
+                Transaction.objects.filter(pk=tx.pk).update(trouble=UNDERPRICED)
             return
     Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PREPARED).update(
         status=Transaction.Status.SENT, sent_at=now, trouble="", overtaken_at=None

@@ -375,6 +375,17 @@ class TestRefused:
         assert "Not today" in job.message
         assert (quay.mined(), ChainNonce.objects.count()) == (0, 0)
 
+    def test_sends_nothing_else_of_the_job(self, quay: Quay) -> None:
+        quay.give("dataset")
+        quay.give("algorithm")
+        job = quay.job()
+        quay.wire.will("eth_estimateGas", {"error": {"code": 3, "message": "execution reverted: Not today"}})
+
+        advance(job, quay.clock)
+
+        assert (job.state, quay.mined()) == (State.FAILED, 0)
+        assert statuses(job) == [("order", "refused"), ("order", "planned")]
+
     def test_for_gas_above_the_limit_waits_for_a_person(self, quay: Quay, alice: Actor) -> None:
         quay.network.max_gas_wei = 10**14
         quay.network.save()
@@ -403,6 +414,22 @@ class TestRefused:
         later(quay, job, 10)
 
         assert (job.state, only(job).trouble) == (State.RUNNING, "")
+
+    def test_for_a_price_below_the_chain_s_is_sent_until_it_is_taken(self, quay: Quay) -> None:
+        job = one_order(quay)
+        low = {"error": {"code": -32000, "message": "max fee per gas less than block base fee"}}
+        quay.wire.will(SENDING, low, low)
+
+        advance(job, quay.clock)
+        assert (job.state, statuses(job)) == (State.PAYING, [("order", "prepared")])
+        assert "asks for more" in only(job).trouble
+        assert job.next_check_at == NOW + timedelta(seconds=12)
+        later(quay, job, 120)
+        assert (statuses(job), only(job).overtaken_at) == ([("order", "prepared")], None)
+        later(quay, job, 12)
+
+        assert (job.state, only(job).trouble) == (State.RUNNING, "")
+        assert quay.orders_on_chain() == 1
 
 
 class TestLackingToken:
@@ -481,7 +508,9 @@ class TestOvertaken:
         assert statuses(job) == [("order", "prepared")]
         quay.mine()
         quay.automine(True)
-        later(quay, job, 61)
+        later(quay, job, 12)
+        assert statuses(job) == [("order", "prepared")]
+        later(quay, job, 60)
 
         assert job.state == State.RUNNING
         assert quay.orders_on_chain() == 1
