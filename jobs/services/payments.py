@@ -311,9 +311,12 @@ def _send(*, tx: Transaction, chain: Chain, now: datetime) -> None:
             else:  # gas has become dearer, or another program's transaction waits with the same number: it may pass
                 Transaction.objects.filter(pk=tx.pk).update(trouble=UNDERPRICED)
             return
-    Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PREPARED).update(
-        status=Transaction.Status.SENT, sent_at=now, trouble="", overtaken_at=None
-    )
+    # What was thought of its nonce is over; it would else be given up later without a second look.
+    mine = Transaction.objects.filter(pk=tx.pk, status=tx.status)
+    if tx.status == Transaction.Status.PREPARED:
+        mine.update(status=Transaction.Status.SENT, sent_at=now, trouble="", overtaken_at=None)
+    elif tx.trouble:
+        mine.update(trouble="", overtaken_at=None)
 
 
 def _overtaken(*, tx: Transaction, chain: Chain, now: datetime) -> None:

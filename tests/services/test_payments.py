@@ -515,6 +515,17 @@ class TestOvertaken:
         assert job.state == State.RUNNING
         assert quay.orders_on_chain() == 1
 
+    def test_is_forgotten_when_the_chain_takes_it_after_all(self, quay: Quay) -> None:
+        job = waiting(quay)
+        quay.wire.will(SENDING, {"error": {"code": -32000, "message": "nonce too low"}})
+        quay.wire.will("eth_getTransactionByHash", {"result": None})
+        later(quay, job, 60)
+        assert only(job).overtaken_at == quay.clock()
+
+        later(quay, job, 12)
+
+        assert (only(job).overtaken_at, only(job).trouble) == (None, "")
+
     def test_by_its_own_block_that_the_endpoint_is_slow_to_show_is_not_given_up(self, quay: Quay) -> None:
         job = waiting(quay)
         quay.mine(2)
