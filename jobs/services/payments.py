@@ -324,9 +324,12 @@ def _overtaken(*, tx: Transaction, chain: Chain, now: datetime) -> None:
     told = "Another program sent a transaction of this wallet with the same number."
     if tx.overtaken_at is None:
         Transaction.objects.filter(pk=tx.pk).update(overtaken_at=now, trouble=told)
-    elif now - tx.overtaken_at >= OVERTAKEN_FOR and chain.mined_nonce(address=Address(tx.wallet.address)) > (
-        tx.nonce or 0
-    ):
+        return
+    if now - tx.overtaken_at < OVERTAKEN_FOR:
+        return
+    # The other one counts from where ours would: until then its block may fall out, and ours be mined after all.
+    stands = max(0, chain.head().number - max(1, tx.network.confirmations) + 1)
+    if chain.mined_nonce(address=Address(tx.wallet.address), at_block=stands) > (tx.nonce or 0):
         Transaction.objects.filter(pk=tx.pk, status=tx.status).update(
             status=Transaction.Status.DROPPED, trouble=told
         )

@@ -515,6 +515,20 @@ class TestOvertaken:
         assert job.state == State.RUNNING
         assert quay.orders_on_chain() == 1
 
+    def test_is_not_certain_while_the_other_may_still_fall_out_of_its_block(self, quay: Quay) -> None:
+        quay.network.confirmations = 3
+        quay.network.save()
+        job = waiting(quay)
+        self.overtake(quay)
+
+        for _ in range(3):
+            later(quay, job, 61)
+        assert statuses(job) == [("order", "sent")]
+        quay.mine(2)
+        later(quay, job, 12)
+
+        assert statuses(job)[0] == ("order", "dropped")
+
     def test_is_forgotten_when_the_chain_takes_it_after_all(self, quay: Quay) -> None:
         job = waiting(quay)
         quay.wire.will(SENDING, {"error": {"code": -32000, "message": "nonce too low"}})
