@@ -217,39 +217,33 @@ def _of(job: Job, *statuses: str) -> list[Transaction]:
 
 def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> bool:
     """Reserve a nonce, sign, and store the bytes, all in one commit; nothing is sent. False: the chain would refuse it."""
-    sender, to, data = Address(tx.wallet.address), Address(tx.to), bytes(tx.data)
-    value = Wei(int(tx.value_wei))
-    try:
-        gas = chain.estimate_gas(sender=sender, to=to, data=data, value_wei=value)
-    except ChainError as error:
-        if error.code == "reverted" and _lacks_token(tx=tx, chain=chain, network=network, job=job):
+    sender, call = Address(tx.wallet.address), _call_of(tx)
+    signer = vault.signer(tx.wallet)
+    counter, _created = ChainNonce.objects.get_or_create(network=network, address=sender)
+    while True:
+        # Another job that spends the same datatokens moves the counter: then all is looked at again.
+        if _lacks_token(tx=tx, chain=chain, network=network, job=job):
             return True
-        if error.code == "reverted":
+        try:
+            gas = chain.estimate_gas(sender=sender, to=call.to, data=call.data, value_wei=call.value_wei)
+        except ChainError as error:
+            if error.code != "reverted":
+                raise
             Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
                 status=Transaction.Status.REFUSED, trouble=error.message[:300]
             )
             return False
-        raise
-    fees, pending = chain.fees(), chain.nonce(address=sender)
-    limit = int(gas * GAS_MARGIN)
-    if limit * fees.max_fee_wei > network.max_gas_wei:
-        raise CannotOrder(
-            f"{tx.told}: its gas may cost {from_wei(Wei(limit * fees.max_fee_wei)).normalize():f} of {network.name}'s own "
-            f"coin now; the limit for one transaction is {from_wei(Wei(int(network.max_gas_wei))).normalize():f}. "
-            "Go on when it is cheaper, or let an operator raise the limit.",
-            code="gas_too_high",
-        )
-    signer = vault.signer(tx.wallet)
-    counter, _created = ChainNonce.objects.get_or_create(network=network, address=sender)
-    while True:
+        fees, pending = chain.fees(), chain.nonce(address=sender)
+        limit = int(gas * GAS_MARGIN)
+        _refuse_dear_gas(tx=tx, network=network, cost_wei=limit * fees.max_fee_wei)
         nonce = max(counter.next, pending)
         signed = signer.sign_transaction(
             Unsigned(
                 chain_id=network.chain_id,
                 nonce=nonce,
-                to=to,
-                data=data,
-                value_wei=value,
+                to=call.to,
+                data=call.data,
+                value_wei=call.value_wei,
                 gas=limit,
                 max_fee_wei=fees.max_fee_wei,
                 priority_fee_wei=fees.priority_fee_wei,
@@ -272,14 +266,39 @@ def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> bo
         counter.refresh_from_db()
 
 
+def _refuse_dear_gas(*, tx: Transaction, network: Network, cost_wei: int) -> None:
+    if cost_wei > network.max_gas_wei:
+        raise CannotOrder(
+            f"{tx.told}: its gas may cost {from_wei(cost_wei).normalize():f} of {network.name}'s own coin now; the limit "
+            f"for one transaction is {from_wei(int(network.max_gas_wei)).normalize():f}. "
+            "Go on when it is cheaper, or let an operator raise the limit.",
+            code="gas_too_high",
+        )
+
+
+def _call_of(tx: Transaction) -> Call:
+    return Call(to=Address(tx.to), data=bytes(tx.data), value_wei=Wei(int(tx.value_wei)))
+
+
 def _lacks_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> bool:
-    """Plan to get the datatoken that an order would spend, where another job of the wallet was faster to spend it."""
+    """Plan to get the datatoken that an order would spend, where what the wallet has of it is spent, or about to be."""
     order = Order.objects.filter(transaction=tx, renews=None).first()
     if order is None:
         return False
-    datatoken = Address(order.datatoken)
-    owned = orders.balance_of(chain, token=datatoken, owner=Address(tx.wallet.address))
-    if owned >= ONE_TOKEN:
+    datatoken, owner = Address(order.datatoken), Address(tx.wallet.address)
+    # In this order: what is mined in between counts twice, and one datatoken too many is got at worst.
+    mined = chain.mined_nonce(address=owner)
+    owned = orders.balance_of(chain, token=datatoken, owner=owner)
+    others = Order.objects.exclude(pk=order.pk)
+    about_to_spend = others.filter(
+        wallet__address=owner,
+        datatoken=datatoken,
+        renews=None,
+        transaction__network=network,
+        transaction__status__in=[Transaction.Status.PREPARED, Transaction.Status.SENT],
+        transaction__nonce__gte=mined,
+    ).count()
+    if owned >= (about_to_spend + 1) * ONE_TOKEN:
         return False
     before = Transaction.objects.filter(job=job, purpose=Transaction.Purpose.DISPENSE).count()
     if before >= DISPENSES_MAX:
@@ -395,10 +414,14 @@ def _is_the_order(*, order: Order, receipt: Receipt) -> bool:
 
 def _again(*, tx: Transaction) -> None:
     """Plan the same call anew where its transaction can never be mined; the order now hangs on the new one."""
-    call = Call(to=Address(tx.to), data=bytes(tx.data), value_wei=Wei(int(tx.value_wei)))
     with transaction.atomic():
         anew = plan_one(
-            job=tx.job, network=tx.network, step=tx.step, purpose=tx.purpose, told=tx.told, call=call
+            job=tx.job,
+            network=tx.network,
+            step=tx.step,
+            purpose=tx.purpose,
+            told=tx.told,
+            call=_call_of(tx),
         )
         if not Transaction.objects.filter(pk=tx.pk, replaced_by=None).update(replaced_by=anew):
             transaction.set_rollback(True)  # somebody else has done it
