@@ -62,6 +62,7 @@ def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
             now = clock()
             if not Job.objects.renew(job_id=job.pk, holder=holder, now=now, until=now + LEASE):
                 return now  # somebody else is at it
+            job.refresh_from_db(fields=["cancel_requested_at"])
             _see_to(job=job, chain=chain, network=network, now=now)
             under_way = list(Transaction.objects.under_way().filter(job=job))
             if under_way:

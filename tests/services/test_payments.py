@@ -636,6 +636,22 @@ class TestWish:
         assert (job.state, statuses(job)) == (State.CANCELLED, [("order", "confirmed")])
         assert quay.far.called("start") == []
 
+    def test_between_two_steps_ends_the_job_before_the_order(self, quay: Quay, alice: Actor) -> None:
+        job = quay.job(own_algorithm={"code": "1", "language": ""})
+
+        def wish() -> None:
+            launching.cancel(actor=alice, job_id=job.pk, now=quay.clock())
+
+        quay.wire.before[SENDING] = wish
+
+        advance(job, quay.clock)
+
+        assert (job.state, statuses(job)) == (
+            State.CANCELLED,
+            [("dispense", "confirmed"), ("order", "planned")],
+        )
+        assert quay.balance("dataset") == 1
+
     def test_after_all_is_paid_ends_the_job_before_its_start(self, quay: Quay, alice: Actor) -> None:
         job = one_order(quay)
         quay.wire.before["eth_blockNumber"] = lambda: None
