@@ -62,7 +62,6 @@ def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
             now = clock()
             if not Job.objects.renew(job_id=job.pk, holder=holder, now=now, until=now + LEASE):
                 return now  # somebody else is at it
-            job.refresh_from_db(fields=["cancel_requested_at"])
             _see_to(job=job, chain=chain, network=network, now=now)
             under_way = list(Transaction.objects.under_way().filter(job=job))
             if under_way:
@@ -72,6 +71,7 @@ def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
             if _of(job, Transaction.Status.REVERTED, Transaction.Status.REFUSED):
                 _fail(job=job, holder=holder, now=now)
                 return None
+            job.refresh_from_db(fields=["cancel_requested_at"])
             if job.cancel_requested_at is not None:
                 return None  # nothing is under way: the caller cancels
             planned = _of(job, Transaction.Status.PLANNED)
@@ -265,6 +265,8 @@ def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> bo
                     transaction.set_rollback(True)  # prepared by somebody else: the nonce is given back
                 return True
         counter.refresh_from_db()
+        if not Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).exists():
+            return True
 
 
 def _refuse_dear_gas(*, tx: Transaction, network: Network, cost_wei: int) -> None:
@@ -287,7 +289,6 @@ def _lacks_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) -
     if order is None:
         return False
     datatoken, owner = Address(order.datatoken), Address(tx.wallet.address)
-    # In this order: what is mined in between counts twice, and one datatoken too many is got at worst.
     mined = chain.mined_nonce(address=owner)
     owned = orders.balance_of(chain, token=datatoken, owner=owner)
     others = Order.objects.exclude(pk=order.pk)
@@ -301,6 +302,8 @@ def _lacks_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) -
     ).count()
     if owned >= (about_to_spend + 1) * ONE_TOKEN:
         return False
+    if chain.mined_nonce(address=owner) != mined:  # what was mined in between was counted twice
+        return _lacks_token(tx=tx, chain=chain, network=network, job=job)
     before = Transaction.objects.filter(job=job, purpose=Transaction.Purpose.DISPENSE).count()
     if before >= DISPENSES_MAX:
         return False

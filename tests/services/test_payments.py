@@ -738,13 +738,19 @@ class TestStrays:
         assert (again.state, statuses(again), order_of(again)) == (State.RUNNING, [], order_of(job))
 
 
+def meet_once(quay: Quay) -> None:
+    """Let the next two that estimate a transaction do it at the same time."""
+    meeting = threading.Barrier(2, timeout=20)
+    once = [meeting.wait, meeting.wait]
+    quay.wire.before["eth_estimateGas"] = lambda: once.pop()() if once else None
+
+
 class TestTogether:
     def test_two_workers_prepare_one_transaction_once(self, on_disk: None, quay: Quay) -> None:
         job = one_order(quay)
         quay.wire.will("eth_estimateGas", AWAY)
         advance(job, quay.clock)
-        meeting = threading.Barrier(2, timeout=20)
-        quay.wire.before["eth_estimateGas"] = meeting.wait
+        meet_once(quay)
 
         def prepare() -> None:
             with payments.open_chain(network=quay.network) as chain:
@@ -763,9 +769,7 @@ class TestTogether:
         quay.wire.will("eth_estimateGas", AWAY, AWAY)
         for job in both:
             advance(job, quay.clock)
-        meeting = threading.Barrier(2, timeout=20)
-        once = [meeting.wait, meeting.wait]
-        quay.wire.before["eth_estimateGas"] = lambda: once.pop()() if once else None
+        meet_once(quay)
         quay.clock.tick(10)
 
         run_together(*[lambda job=job: advance(job, quay.clock) for job in both])
