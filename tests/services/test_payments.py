@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import requests
+from django.db import connection
 from eth_utils.crypto import keccak
 
 from jobs.access import Actor
 from jobs.lifecycle import State
 from jobs.models import ChainNonce, Job, JobEvent, Transaction
-from jobs.services import launching, payments
+from jobs.services import launching, payments, running
 from tests import builders
 from tests.builders import NOW
 from tests.conftest import Cast
@@ -779,3 +780,47 @@ class TestTogether:
         assert {only(job).nonce for job in both} == {0, 1}
         assert [job.state for job in both] == [State.RUNNING] * 2
         assert quay.orders_on_chain() == 2
+
+
+class Killed(BaseException):
+    """The process is gone: nothing catches this, and nothing is written after it."""
+
+
+class DiesBeforeWrite:
+    """Ends the process before its nth write to the database."""
+
+    def __init__(self, nth: int) -> None:
+        self.left = nth
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith(("INSERT", "UPDATE", "DELETE")):
+            self.left -= 1
+            if self.left < 0:
+                raise Killed
+        return execute(sql, params, many, context)
+
+
+class TestKilled:
+    def test_between_any_two_writes_pays_once_and_starts_once(self, quay: Quay) -> None:
+        for nth in range(100):
+            job = one_order(quay)
+            orders, starts = quay.orders_on_chain(), len(quay.far.jobs)
+            died = True
+            try:
+                with connection.execute_wrapper(DiesBeforeWrite(nth)):
+                    running.advance(job_id=job.pk, clock=quay.clock)
+                died = False
+            except Killed:
+                pass
+            for _ in range(6):
+                quay.clock.tick(91)  # the lease of the dead runs out
+                advance(job, quay.clock)
+
+            assert (nth, job.state) == (nth, State.RUNNING)
+            assert (nth, quay.orders_on_chain() - orders) == (nth, 1)
+            assert (nth, len(quay.far.jobs) - starts) == (nth, 1)
+            assert (nth, job.transactions.count()) == (nth, 1)
+            assert (nth, quay.balance("dataset")) == (nth, 0)
+            if not died:
+                break
+        assert nth > 15
