@@ -99,7 +99,9 @@ def plan(*, job: Job, holder: str, clock: Clock) -> None:
             consumer=consumer,
             valid_until=int(valid_until.timestamp()),
         )
-    used, wanted = _sorted_out(parts=parts, needs=needs, known=known, job=job)
+    used, wanted = _sorted_out(
+        parts=parts, needs=needs, known=known, valid_until=int(valid_until.timestamp()), job=job
+    )
     calls: list[tuple[int, str, str, Call]] = []
     if wanted:
         with open_chain(network=network) as chain:
@@ -210,7 +212,12 @@ def _refuse_unreachable_files(*, job: Job, backend: ComputeBackend) -> None:
 
 
 def _sorted_out(
-    *, parts: list[_Part], needs: tuple[OrderNeed, ...], known: list[Order | None], job: Job
+    *,
+    parts: list[_Part],
+    needs: tuple[OrderNeed, ...],
+    known: list[Order | None],
+    valid_until: int,
+    job: Job,
 ) -> tuple[dict[int, Order], list[_Wanted]]:
     """Compare what the service wants with what there is: orders to be used, by the part's place, and orders to be made."""
     if len(needs) != len(parts):
@@ -225,7 +232,7 @@ def _sorted_out(
                 raise CannotOrder(f"The service wants nothing ordered for “{part.name}”.", code="initialize")
             used[place] = order
             continue
-        _check_fee(part=part, need=need, fee=need.fee, job=job)
+        _check_fee(part=part, need=need, fee=need.fee, valid_until=valid_until, job=job)
         if order is not None and need.valid_order:
             wanted.append(_Wanted(part=part, fee=need.fee, renews=order.renews or order, replaces=order))
         else:
@@ -238,8 +245,11 @@ def _hashes(order: Order) -> set[str]:
     return {order.transaction.tx_hash, *([order.renews.transaction.tx_hash] if order.renews else [])}
 
 
-def _check_fee(*, part: _Part, need: OrderNeed, fee: ProviderFee, job: Job) -> None:
-    """Believe nothing of what is to be signed: the token, the payee and the amount are compared with what is known."""
+def _check_fee(*, part: _Part, need: OrderNeed, fee: ProviderFee, valid_until: int, job: Job) -> None:
+    """Believe nothing of what is to be signed: token, payee, amount and time are compared with what is known.
+
+    valid_until: what the service was asked for, and repeats (provider-v4 recordings 30 and 32).
+    """
     if need.datatoken is not None and need.datatoken != part.datatoken:
         raise CannotOrder(
             f"The service names another datatoken for “{part.name}” than its description.", code="datatoken"
@@ -251,6 +261,10 @@ def _check_fee(*, part: _Part, need: OrderNeed, fee: ProviderFee, job: Job) -> N
             f"The fee for “{part.name}” is to go to an address that is not the service's.", code="fee"
         )
     orders.check_fee(fee)
+    if fee.valid_until != valid_until:
+        raise CannotOrder(
+            f"The fee for “{part.name}” is to count until another time than was asked for.", code="fee"
+        )
     if fee.amount_wei > 0:
         raise CannotOrder(
             f"The service wants a fee of {fee.amount_wei} of the token {fee.token} for “{part.name}”, although the "
@@ -289,6 +303,7 @@ def _dispenses(
                     datatoken=datatoken,
                     name=names[datatoken],
                     amount_wei=Wei(min(missing, count * ONE_TOKEN)),
+                    owned_wei=owned,
                 )
             )
     return calls
@@ -327,6 +342,8 @@ def _write(
             holder=holder,
             message=_told(used=len(used), wanted=len(wanted)),
             next_check_at=now,
+            trouble="",
+            trouble_count=0,
         ):
             return
         for place, order in used.items():

@@ -37,6 +37,7 @@ DISPENSES_MAX = 10  # for one job, those that others used up included
 STRAYS_MAX = 50
 LOOK_FOR_STRAYS = timedelta(seconds=15)
 DISPENSE_STEP, ORDER_STEP = 10, 20  # with room between them
+UNDERPRICED = "The chain asks for more than this transaction offers for its gas. It is sent again until the chain takes it."
 
 
 class CannotOrder(PortalError):
@@ -65,10 +66,12 @@ def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
             under_way = list(Transaction.objects.under_way().filter(job=job))
             if under_way:
                 waited = now - min(tx.sent_at or now for tx in under_way)
-                return now + (LOOK_SOON if waited < SEND_AGAIN else LOOK_LATER)
+                smooth = waited < SEND_AGAIN and not any(tx.trouble for tx in under_way)
+                return now + (LOOK_SOON if smooth else LOOK_LATER)
             if _of(job, Transaction.Status.REVERTED, Transaction.Status.REFUSED):
                 _fail(job=job, holder=holder, now=now)
                 return None
+            job.refresh_from_db(fields=["cancel_requested_at"])
             if job.cancel_requested_at is not None:
                 return None  # nothing is under way: the caller cancels
             planned = _of(job, Transaction.Status.PLANNED)
@@ -76,7 +79,8 @@ def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
                 _paid(job=job, holder=holder, now=now)
                 return None
             for tx in [tx for tx in planned if tx.step == planned[0].step]:
-                _prepare(tx=tx, chain=chain, network=network, job=job)
+                if not _prepare(tx=tx, chain=chain, network=network, job=job):
+                    break  # the job ends: what else it needs is not paid for
 
 
 def settle(*, job_id: uuid.UUID, clock: Clock) -> None:
@@ -138,10 +142,18 @@ def refuse_wrong_chain(*, chain: Chain, network: Network) -> None:
 
 
 def dispensed(
-    *, chain: Chain, network: Network, job: Job, datatoken: Address, name: str, amount_wei: Wei
+    *,
+    chain: Chain,
+    network: Network,
+    job: Job,
+    datatoken: Address,
+    name: str,
+    amount_wei: Wei,
+    owned_wei: Wei,
 ) -> tuple[int, str, str, Call]:
     """Return the call that gets datatokens from their dispenser: its step, its purpose, what it is for, and itself.
 
+    owned_wei: what the wallet has of them now; a dispenser may give to those with less alone.
     Raises:
         CannotOrder: nobody gives them away, or not so many.
     """
@@ -157,7 +169,9 @@ def dispensed(
     dispenser = Address(address)
     status = orders.dispenser_status(chain, dispenser=dispenser, datatoken=datatoken)
     may_take = status.allowed_swapper in (None, Address(job.wallet.address))
-    if not status.active or status.max_tokens_wei < amount_wei or not may_take:
+    in_stock = status.is_minter or status.balance_wei >= amount_wei
+    enough = status.max_tokens_wei >= amount_wei and status.max_balance_wei > owned_wei and in_stock
+    if not status.active or not enough or not may_take:
         raise no_way
     call = orders.dispense(
         dispenser=dispenser, datatoken=datatoken, amount_wei=amount_wei, to=Address(job.wallet.address)
@@ -202,41 +216,35 @@ def _of(job: Job, *statuses: str) -> list[Transaction]:
     )
 
 
-def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> None:
-    """Reserve a nonce, sign, and store the bytes, all in one commit; nothing is sent."""
-    sender, to, data = Address(tx.wallet.address), Address(tx.to), bytes(tx.data)
-    value = Wei(int(tx.value_wei))
-    try:
-        gas = chain.estimate_gas(sender=sender, to=to, data=data, value_wei=value)
-    except ChainError as error:
-        if error.code == "reverted" and _lacks_token(tx=tx, chain=chain, network=network, job=job):
-            return
-        if error.code == "reverted":
-            Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
-                status=Transaction.Status.REFUSED, trouble=error.message[:300]
-            )
-            return
-        raise
-    fees, pending = chain.fees(), chain.nonce(address=sender)
-    limit = int(gas * GAS_MARGIN)
-    if limit * fees.max_fee_wei > network.max_gas_wei:
-        raise CannotOrder(
-            f"{tx.told}: its gas may cost {from_wei(Wei(limit * fees.max_fee_wei)).normalize():f} of {network.name}'s own "
-            f"coin now; the limit for one transaction is {from_wei(Wei(int(network.max_gas_wei))).normalize():f}. "
-            "Go on when it is cheaper, or let an operator raise the limit.",
-            code="gas_too_high",
-        )
+def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> bool:
+    """Reserve a nonce, sign, and store the bytes, all in one commit; nothing is sent. False: the chain would refuse it."""
+    sender, call = Address(tx.wallet.address), _call_of(tx)
     signer = vault.signer(tx.wallet)
     counter, _created = ChainNonce.objects.get_or_create(network=network, address=sender)
     while True:
+        # Another job that spends the same datatokens moves the counter: then all is looked at again.
+        if _lacks_token(tx=tx, chain=chain, network=network, job=job):
+            return True
+        try:
+            gas = chain.estimate_gas(sender=sender, to=call.to, data=call.data, value_wei=call.value_wei)
+        except ChainError as error:
+            if error.code != "reverted":
+                raise
+            Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
+                status=Transaction.Status.REFUSED, trouble=error.message[:300]
+            )
+            return False
+        fees, pending = chain.fees(), chain.nonce(address=sender)
+        limit = int(gas * GAS_MARGIN)
+        _refuse_dear_gas(tx=tx, network=network, cost_wei=limit * fees.max_fee_wei)
         nonce = max(counter.next, pending)
         signed = signer.sign_transaction(
             Unsigned(
                 chain_id=network.chain_id,
                 nonce=nonce,
-                to=to,
-                data=data,
-                value_wei=value,
+                to=call.to,
+                data=call.data,
+                value_wei=call.value_wei,
                 gas=limit,
                 max_fee_wei=fees.max_fee_wei,
                 priority_fee_wei=fees.priority_fee_wei,
@@ -255,18 +263,47 @@ def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> No
                 )
                 if not kept:
                     transaction.set_rollback(True)  # prepared by somebody else: the nonce is given back
-                return
+                return True
         counter.refresh_from_db()
+        if not Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).exists():
+            return True
+
+
+def _refuse_dear_gas(*, tx: Transaction, network: Network, cost_wei: int) -> None:
+    if cost_wei > network.max_gas_wei:
+        raise CannotOrder(
+            f"{tx.told}: its gas may cost {from_wei(cost_wei).normalize():f} of {network.name}'s own coin now; the limit "
+            f"for one transaction is {from_wei(int(network.max_gas_wei)).normalize():f}. "
+            "Go on when it is cheaper, or let an operator raise the limit.",
+            code="gas_too_high",
+        )
+
+
+def _call_of(tx: Transaction) -> Call:
+    return Call(to=Address(tx.to), data=bytes(tx.data), value_wei=Wei(int(tx.value_wei)))
 
 
 def _lacks_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> bool:
-    """Plan to get the datatoken that an order would spend, where another job of the wallet was faster to spend it."""
+    """Plan to get the datatoken that an order would spend, where what the wallet has of it is spent, or about to be."""
     order = Order.objects.filter(transaction=tx, renews=None).first()
     if order is None:
         return False
-    datatoken = Address(order.datatoken)
-    if orders.balance_of(chain, token=datatoken, owner=Address(tx.wallet.address)) >= ONE_TOKEN:
+    datatoken, owner = Address(order.datatoken), Address(tx.wallet.address)
+    mined = chain.mined_nonce(address=owner)
+    owned = orders.balance_of(chain, token=datatoken, owner=owner)
+    others = Order.objects.exclude(pk=order.pk)
+    about_to_spend = others.filter(
+        wallet__address=owner,
+        datatoken=datatoken,
+        renews=None,
+        transaction__network=network,
+        transaction__status__in=[Transaction.Status.PREPARED, Transaction.Status.SENT],
+        transaction__nonce__gte=mined,
+    ).count()
+    if owned >= (about_to_spend + 1) * ONE_TOKEN:
         return False
+    if chain.mined_nonce(address=owner) != mined:  # what was mined in between was counted twice
+        return _lacks_token(tx=tx, chain=chain, network=network, job=job)
     before = Transaction.objects.filter(job=job, purpose=Transaction.Purpose.DISPENSE).count()
     if before >= DISPENSES_MAX:
         return False
@@ -277,6 +314,7 @@ def _lacks_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) -
         datatoken=datatoken,
         name=order.asset_name,
         amount_wei=Wei(ONE_TOKEN),
+        owned_wei=owned,
     )
     plan_one(job=job, network=network, step=tx.step - 1, purpose=purpose, told=told, call=call)
     return True
@@ -291,11 +329,17 @@ def _send(*, tx: Transaction, chain: Chain, now: datetime) -> None:
             Transaction.objects.filter(pk=tx.pk).update(trouble=error.message[:300])
             raise
         if chain.receipt(tx_hash=tx.tx_hash) is None:
-            _overtaken(tx=tx, chain=chain, now=now)
+            if error.code == "nonce_too_low":
+                _overtaken(tx=tx, chain=chain, now=now)
+            else:  # gas has become dearer, or another program's transaction waits with the same number: it may pass
+                Transaction.objects.filter(pk=tx.pk).update(trouble=UNDERPRICED)
             return
-    Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PREPARED).update(
-        status=Transaction.Status.SENT, sent_at=now, trouble="", overtaken_at=None
-    )
+    # What was thought of its nonce is over; it would else be given up later without a second look.
+    mine = Transaction.objects.filter(pk=tx.pk, status=tx.status)
+    if tx.status == Transaction.Status.PREPARED:
+        mine.update(status=Transaction.Status.SENT, sent_at=now, trouble="", overtaken_at=None)
+    elif tx.trouble:
+        mine.update(trouble="", overtaken_at=None)
 
 
 def _overtaken(*, tx: Transaction, chain: Chain, now: datetime) -> None:
@@ -303,9 +347,12 @@ def _overtaken(*, tx: Transaction, chain: Chain, now: datetime) -> None:
     told = "Another program sent a transaction of this wallet with the same number."
     if tx.overtaken_at is None:
         Transaction.objects.filter(pk=tx.pk).update(overtaken_at=now, trouble=told)
-    elif now - tx.overtaken_at >= OVERTAKEN_FOR and chain.mined_nonce(address=Address(tx.wallet.address)) > (
-        tx.nonce or 0
-    ):
+        return
+    if now - tx.overtaken_at < OVERTAKEN_FOR:
+        return
+    # The other one counts from where ours would: until then its block may fall out, and ours be mined after all.
+    stands = max(0, chain.head().number - max(1, tx.network.confirmations) + 1)
+    if chain.mined_nonce(address=Address(tx.wallet.address), at_block=stands) > (tx.nonce or 0):
         Transaction.objects.filter(pk=tx.pk, status=tx.status).update(
             status=Transaction.Status.DROPPED, trouble=told
         )
@@ -318,13 +365,17 @@ def _find(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> 
         if tx.sent_at is not None and now - tx.sent_at >= SEND_AGAIN:
             _send(tx=tx, chain=chain, now=now)
         return
-    if receipt.status == "reverted":
-        reason = chain.revert_reason(receipt=receipt) or "It does not say why."
-        Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
-            status=Transaction.Status.REVERTED, trouble=reason[:300], **_place(receipt)
-        )
-        return
+    # A transaction that reverts may succeed in the block that takes the place of this one, and the other way round.
     if chain.head().number - receipt.block_number + 1 < network.confirmations:
+        return
+    if receipt.status == "reverted":
+        reason = chain.revert_reason(receipt=receipt)
+        told = (
+            f"It was mined and undone: {reason}." if reason else "It was mined and undone without a reason."
+        )
+        Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
+            status=Transaction.Status.REVERTED, trouble=told[:300], **_place(receipt)
+        )
         return
     order = Order.objects.filter(transaction=tx).first()
     if order is not None and not _is_the_order(order=order, receipt=receipt):
@@ -367,10 +418,14 @@ def _is_the_order(*, order: Order, receipt: Receipt) -> bool:
 
 def _again(*, tx: Transaction) -> None:
     """Plan the same call anew where its transaction can never be mined; the order now hangs on the new one."""
-    call = Call(to=Address(tx.to), data=bytes(tx.data), value_wei=Wei(int(tx.value_wei)))
     with transaction.atomic():
         anew = plan_one(
-            job=tx.job, network=tx.network, step=tx.step, purpose=tx.purpose, told=tx.told, call=call
+            job=tx.job,
+            network=tx.network,
+            step=tx.step,
+            purpose=tx.purpose,
+            told=tx.told,
+            call=_call_of(tx),
         )
         if not Transaction.objects.filter(pk=tx.pk, replaced_by=None).update(replaced_by=anew):
             transaction.set_rollback(True)  # somebody else has done it
