@@ -20,9 +20,9 @@ from tests.sandbox.journey.portal import ROOT, Portal, living, wait_for
 from tests.sandbox.running import Box
 
 PAST, FUTURE = "2001-01-01 00:00:00", "2100-01-01 00:00:00"
-FAST = {"jobs.tasks.BEAT_S": 0.1}
+FAST = {"jobs.tasks.BEAT_S": 0.1, "jobs.services.payments.OVERTAKEN_FOR": 0.1}
 # Who is at work on a job, and when to look again: not for people.
-TURNS = {"lease_holder", "lease_until", "follow_holder", "follow_until", "next_check_at"}
+TURNS = {"lease_holder", "lease_until", "follow_holder", "follow_until", "next_check_at", "next_look_at"}
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED", "NEEDS_ATTENTION")
 
 
@@ -38,6 +38,11 @@ class Mortal(Portal):
         self.job_id = str(uuid.UUID(row["id"]))
         self.write("UPDATE jobs_job SET tag = ?", uuid.uuid4().hex)
         self._interruptions: list[Interruption] = []
+
+    @property
+    def service_url(self) -> str:
+        """Where the job runs."""
+        return self.box.node_url
 
     def set_seconds(self, seconds: float) -> None:
         """Say how long the algorithm takes."""
@@ -150,7 +155,9 @@ class Mortal(Portal):
             found = self.rows(f"SELECT * FROM jobs_{table} WHERE {key} = ?", uuid.UUID(self.job_id).hex)
             return [{name: value for name, value in dict(row).items() if name not in TURNS} for row in found]
 
-        told: dict[str, Any] = {name: rows(name, "job_id") for name in ("jobevent", "result", "logchunk")}
+        told: dict[str, Any] = {
+            name: rows(name, "job_id") for name in ("jobevent", "result", "logchunk", "transaction")
+        }
         return told | {"job": rows("job", "id"), "files": self.archived(self.job_id)}
 
     # time
@@ -191,7 +198,11 @@ class Mortal(Portal):
         """Shorten every pause of more than a second; False, for use in conditions."""
         held = "AND (lease_until IS NULL OR lease_until <= datetime('now'))"
         soon, free = ("'now'", "") if at_once else ("'now', '+1 seconds'", held)
-        for table, column, more in (("jobs_job", "next_check_at", free), ("jobs_result", "next_try_at", "")):
+        for table, column, more in (
+            ("jobs_job", "next_check_at", free),
+            ("jobs_result", "next_try_at", ""),
+            ("jobs_transaction", "next_look_at", ""),
+        ):
             where = f"{column} > datetime({soon}) {more}"
             if self.rows(f"SELECT 1 FROM {table} WHERE {where}"):
                 self.write(f"UPDATE {table} SET {column} = ? WHERE {where}", PAST)
