@@ -304,7 +304,7 @@ def _accepted(*, job: Job, report: JobReport, holder: str, now: datetime, messag
 def _start_failed(*, job: Job, holder: str, error: OceanError, now: datetime) -> None:
     """Decide after a start that was not answered with a job: certainly refused, certainly not sent, or unknown."""
     refused = not error.maybe_happened and not error.retryable
-    if error.code == "order_in_use" and job.start_attempts > 1:
+    if error.code == "order_in_use" and job.start_sent_at is not None:
         # The job that uses the order may be this one, from a start whose answer was lost.
         Job.objects.put_off(job, holder=holder, at=now + LOOK_AGAIN, trouble=error.message)
         return
