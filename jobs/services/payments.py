@@ -76,7 +76,8 @@ def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
                 _paid(job=job, holder=holder, now=now)
                 return None
             for tx in [tx for tx in planned if tx.step == planned[0].step]:
-                _prepare(tx=tx, chain=chain, network=network, job=job)
+                if not _prepare(tx=tx, chain=chain, network=network, job=job, holder=holder, clock=clock):
+                    return now  # somebody else is at it
 
 
 def settle(*, job_id: uuid.UUID, clock: Clock) -> None:
@@ -202,21 +203,31 @@ def _of(job: Job, *statuses: str) -> list[Transaction]:
     )
 
 
-def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> None:
-    """Reserve a nonce, sign, and store the bytes, all in one commit; nothing is sent."""
+def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job, holder: str, clock: Clock) -> bool:
+    """Reserve a nonce, sign, and store the bytes, all in one commit; nothing is sent.
+
+    Return whether the job is still this holder's: whoever has it now may have ended it, and wants nothing sent.
+    """
     sender, to, data = Address(tx.wallet.address), Address(tx.to), bytes(tx.data)
     value = Wei(int(tx.value_wei))
     try:
         gas = chain.estimate_gas(sender=sender, to=to, data=data, value_wei=value)
     except ChainError as error:
-        if error.code == "reverted" and _lacks_token(tx=tx, chain=chain, network=network, job=job):
-            return
-        if error.code == "reverted":
-            Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
-                status=Transaction.Status.REFUSED, trouble=error.message[:300]
-            )
-            return
-        raise
+        if error.code != "reverted":
+            raise
+        missing = _missing_token(tx=tx, chain=chain, network=network, job=job)
+        now = clock()
+        with transaction.atomic():
+            if not Job.objects.renew(job_id=job.pk, holder=holder, now=now, until=now + LEASE):
+                return False
+            if missing is not None:
+                _step, purpose, told, call = missing
+                plan_one(job=job, network=network, step=tx.step - 1, purpose=purpose, told=told, call=call)
+            else:
+                Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
+                    status=Transaction.Status.REFUSED, trouble=error.message[:300]
+                )
+        return True
     fees, pending = chain.fees(), chain.nonce(address=sender)
     limit = int(gas * GAS_MARGIN)
     if limit * fees.max_fee_wei > network.max_gas_wei:
@@ -242,7 +253,10 @@ def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> No
                 priority_fee_wei=fees.priority_fee_wei,
             )
         )
+        now = clock()
         with transaction.atomic():
+            if not Job.objects.renew(job_id=job.pk, holder=holder, now=now, until=now + LEASE):
+                return False
             reserved = ChainNonce.objects.filter(pk=counter.pk, next=counter.next).update(next=nonce + 1)
             if reserved:
                 kept = Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
@@ -255,22 +269,23 @@ def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> No
                 )
                 if not kept:
                     transaction.set_rollback(True)  # prepared by somebody else: the nonce is given back
-                return
+                return True
         counter.refresh_from_db()
 
 
-def _lacks_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> bool:
-    """Plan to get the datatoken that an order would spend, where another job of the wallet was faster to spend it."""
+def _missing_token(
+    *, tx: Transaction, chain: Chain, network: Network, job: Job
+) -> tuple[int, str, str, Call] | None:
+    """Return the call that gets the datatoken an order would spend, where another job was faster to spend it; else None."""
     order = Order.objects.filter(transaction=tx, renews=None).first()
     if order is None:
-        return False
+        return None
     datatoken = Address(order.datatoken)
     if orders.balance_of(chain, token=datatoken, owner=Address(tx.wallet.address)) >= ONE_TOKEN:
-        return False
-    before = Transaction.objects.filter(job=job, purpose=Transaction.Purpose.DISPENSE).count()
-    if before >= DISPENSES_MAX:
-        return False
-    _step, purpose, told, call = dispensed(
+        return None
+    if Transaction.objects.filter(job=job, purpose=Transaction.Purpose.DISPENSE).count() >= DISPENSES_MAX:
+        return None
+    return dispensed(
         chain=chain,
         network=network,
         job=job,
@@ -278,8 +293,6 @@ def _lacks_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) -
         name=order.asset_name,
         amount_wei=Wei(ONE_TOKEN),
     )
-    plan_one(job=job, network=network, step=tx.step - 1, purpose=purpose, told=told, call=call)
-    return True
 
 
 def _send(*, tx: Transaction, chain: Chain, now: datetime) -> None:

@@ -220,7 +220,10 @@ NO_FACTS = {
     "ordering._new_order: create": f"{WITH}ordering._write: move",
     "ordering._link: update": f"{WITH}ordering._write: move",
     "ordering._link: update 2": f"{WITH}ordering._write: move",
+    "payments._prepare: renew": f"{WITH}payments._prepare: update",
+    "payments._prepare: renew 2": f"{WITH}payments._prepare: update 3",
     "payments._prepare: update 2": f"{WITH}payments._prepare: update 3",
     "payments._find: create": f"{WITH}payments._find: update 3",
-    "payments._again: update": f"{WITH}payments._again: update 2",
+    "payments._again: update 2": f"{WITH}payments._again: update",
+    "payments._send: update": "says why the same bytes are sent once more",
 }

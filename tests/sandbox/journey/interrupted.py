@@ -25,7 +25,6 @@ from django.core.files.storage import FileSystemStorage
 from django.db.backends.signals import connection_created
 
 from jobs import queue
-from jobs.models.orders import TransactionQuerySet
 from jobs.ocean.chain import Chain
 from jobs.ocean.node import OceanNode
 from jobs.ocean.provider import Provider
@@ -138,8 +137,7 @@ def install(interruption: Interruption) -> Callable[..., None]:
         result = execute(sql, params, many, context)
         connection, verb = context["connection"], sql[:6].upper()
         written = verb == "INSERT" or (verb in ("UPDATE", "DELETE") and context["cursor"].rowcount > 0)
-        # An INSERT outside a transaction is not durable yet: its answer is still to be read. Those that make
-        # such are watched as calls.
+        # An INSERT outside a transaction is not durable yet: its answer is still to be read. Only `enqueue` makes such.
         if not written or (verb == "INSERT" and not connection.in_atomic_block):
             return result
         if (name := place(interruption)) is None:
@@ -180,7 +178,6 @@ def install(interruption: Interruption) -> Callable[..., None]:
         for method in ("start", "stop"):
             watch_call(backend, method)
     watch_call(Chain, "send")
-    watch_call(TransactionQuerySet, "create")  # an INSERT outside a transaction, see above
     for method in ("save", "delete"):
         watch_call(FileSystemStorage, method)
     return watch_connection

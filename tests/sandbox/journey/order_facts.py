@@ -23,9 +23,10 @@ ORDER_FACTS = {
     "payments._send: update 2": Fact("A transaction is noted as sent.", nth=(1, 4)),
     "payments._find: update 3": Fact("A transaction is confirmed.", nth=EACH),
     "starting.pay: update": Fact("The job waits for a block.", way="blocks take long"),
-    "starting.pay: put_off 2": Fact("The chain did not answer.", way="RPC away while paying"),
-    "payments._send: update": Fact(
-        "The chain did not take it, or did not say so.", way="RPC away with a transaction prepared"
+    "starting.pay: put_off 2": Fact(
+        "The chain did not answer.",
+        way="RPC away while paying",
+        also=("RPC away with a transaction prepared",),
     ),
     "payments._paid: move PAID": Fact("All orders are on the chain: the job is PAID."),
     # not paid
@@ -42,7 +43,7 @@ ORDER_FACTS = {
     "payments._overtaken: update 2": Fact(
         "A transaction can never be mined.", way="number used by another program"
     ),
-    "payments._again: update 2": Fact("The same is planned anew.", way="number used by another program"),
+    "payments._again: update": Fact("The same is planned anew.", way="number used by another program"),
     # left under way
     "payments.claim_strays: update": Fact(
         "What an ended job has left under way is looked after.",

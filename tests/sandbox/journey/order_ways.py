@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from jobs.services import starting
+from tests.sandbox.journey.ledger import CALLS
 from tests.sandbox.journey.mortal import PAST, closed_port
 from tests.sandbox.journey.payer import Payer
 from tests.sandbox.journey.portal import wait_for
@@ -106,6 +107,7 @@ def holds_something_else(data: bytes, *, to_self: bool = False) -> Callable[[Pay
     return swap
 
 
+ORDER_OF_NOTHING = next(selector for selector, call in CALLS.items() if call == "order")
 NOT_ENDED = "WHERE state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED')"
 PUT_ASIDE = (
     "UPDATE jobs_job SET attention_from = state, state = 'NEEDS_ATTENTION', reason = 'internal_error' "
@@ -138,7 +140,7 @@ ORDER_WAYS = {
     ),
     "order reverts": unstarted(
         OrderWay(
-            before=both(died(PREPARED, nth=4), holds_something_else(b"\xde\xad\xbe\xef")), ordered=0, failed=1
+            before=both(died(PREPARED, nth=4), holds_something_else(ORDER_OF_NOTHING)), ordered=0, failed=1
         ),
         state="FAILED",
         reason="reverted",
@@ -162,7 +164,7 @@ ORDER_WAYS = {
     "RPC away for hours": unstarted(
         replace(NOTHING_SENT, before=both(died(PLANNED), rpc_is_away, sql(FOR_HOURS))),
         state="NEEDS_ATTENTION",
-        reason="unreachable",
+        reason="connect",
     ),
     "stopped when planned": stopped(NOTHING_SENT, after=died(PLANNED)),
     "stopped when prepared": stopped(OrderWay(dispensed=1, ordered=0), after=died(PREPARED)),

@@ -50,22 +50,26 @@ class Payer(Mortal):
     def launch_again(self) -> None:
         """Launch the same job once more; the earlier one stays."""
         self.earlier_jobs |= set(self.at_node(self.job_id))
+        self.job_id = str(uuid.UUID(self.insert_job()))
+
+    def insert_job(self, **changed: object) -> str:
+        """Put the job into the database once more, as it was launched; return the key of its row."""
         made = uuid.uuid4().hex
         fresh = {
-            "jobs_job": {"id": made, "launch_key": uuid.uuid4().hex, "tag": uuid.uuid4().hex},
+            "jobs_job": {"id": made, "launch_key": uuid.uuid4().hex, "tag": uuid.uuid4().hex, **changed},
             "jobs_jobinput": {"id": None, "job_id": made},
         }
         with sqlite3.connect(f"file:{self._template / 'portal.sqlite3'}?mode=ro", uri=True) as template:
             template.row_factory = sqlite3.Row
-            for table, changed in fresh.items():
+            for table, news in fresh.items():
                 for row in template.execute(f"SELECT * FROM {table}").fetchall():
-                    values = dict(row) | changed
+                    values = dict(row) | news
                     marks = ", ".join("?" * len(values))
                     self.write(
                         f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", *values.values()
                     )
         template.close()
-        self.job_id = str(uuid.UUID(made))
+        return made
 
     def set_seconds(self, seconds: float) -> None:
         """Say how long the algorithm takes."""
@@ -80,7 +84,7 @@ class Payer(Mortal):
         row = super().end_of_job()
 
         def settled() -> bool:
-            self._hasten()
+            self.hasten()
             return not self.rows(UNDER_WAY)
 
         wait_for(settled, "the end of every transaction")

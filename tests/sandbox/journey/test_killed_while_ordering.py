@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 from tests.sandbox.journey.facts import NO_FACTS, Fact
+from tests.sandbox.journey.hiding import hiding_jobs
 from tests.sandbox.journey.nursery import Nursery
 from tests.sandbox.journey.order_facts import FROZEN_ORDERING, ORDER_FACTS, ORDERED_FACTS
-from tests.sandbox.journey.order_ways import ORDER_WAYS, OrderWay
+from tests.sandbox.journey.order_ways import ORDER_WAYS, OrderWay, block_comes, ordered_before
 from tests.sandbox.journey.payer import Payer
-from tests.sandbox.journey.portal import Portal
+from tests.sandbox.journey.portal import Portal, wait_for
 from tests.sandbox.journey.test_killed_anywhere import LANES, REPEATED
-from tests.sandbox.running import Box, running_sandbox
+from tests.sandbox.journey.ways import OF_THE_JOB, WISH, nothing, sql
+from tests.sandbox.running import Box, running_sandbox, start_sandbox
 
 DATASETS = ("Iris flowers (v4)", "US Constitution (v4)")
 
@@ -128,3 +130,102 @@ class TestFrozen:
 
         assert payer.told() == before
         assert_ended(payer, way)
+
+
+class TestFrozenAndStopped:
+    @pytest.mark.xdist_group(LANES[0])
+    @pytest.mark.parametrize("at", ["payments.carry_on: renew", "payments._prepare: get_or_create"])
+    def test_woken_worker_prepares_nothing_for_a_job_that_was_stopped_meanwhile(
+        self, payer: Payer, at: str
+    ) -> None:
+        way = ORDER_WAYS["stopped when planned"]
+        with payer.frozen_at(at, meanwhile=nothing):
+            sql(WISH)(payer)
+            payer.live()
+            assert_ended(payer, way)
+
+        payer.live()
+        payer.wait_for_beat()
+        assert_ended(payer, way)
+        assert {row["status"] for row in payer.transactions()} == {"planned"}
+
+
+class TestRunAgain:
+    @pytest.mark.xdist_group(LANES[1])
+    def test_tokens_that_a_stopped_job_got_and_did_not_spend_are_spent(self, payer: Payer) -> None:
+        way = ORDER_WAYS["stopped when dispensed"]
+        way.before(payer)
+        payer.live()
+        assert_ended(payer, way)
+        payer.launch_again()
+
+        assert_ended(payer, OrderWay())
+
+
+class TestOrderTaken:
+    @pytest.mark.xdist_group(LANES[1])
+    def test_order_that_another_job_has_just_taken_is_made_anew(self, payer: Payer) -> None:
+        ordered_before(payer)
+        made = payer.interruption("budget.spend: update", how="halt")  # the known orders are chosen by now
+        payer.bear(made)
+        wait_for(made.halted.exists, "the plan to be made")
+        other = payer.insert_job(state="NEEDS_ATTENTION", attention_from="STARTING")
+        payer.write("UPDATE jobs_order SET held_by_id = ? WHERE asset_name = 'Iris flowers (v4)'", other)
+
+        made.halted.unlink()
+
+        assert_ended(payer, OrderWay(dispensed=4, ordered=4))
+        (kept,) = payer.rows(
+            "SELECT held_by_id FROM jobs_order WHERE asset_name = 'Iris flowers (v4)' LIMIT 1"
+        )
+        assert kept["held_by_id"] == other
+
+
+class TestOrderInUse:
+    @pytest.mark.xdist_group(LANES[0])
+    def test_job_is_adopted_that_the_provider_showed_late_and_says_uses_the_order(self, payer: Payer) -> None:
+        payer.set_seconds(8)
+        with hiding_jobs(payer.box.provider_url) as (between, hidden):
+            payer.write(OF_THE_JOB, between)
+            payer.begin_to_die("starting._send_start.send: start")
+            payer.wait_for_death()
+            hidden.set()
+            payer.live()
+            wait_for(
+                lambda: payer.hasten() or payer.job(payer.job_id)["start_attempts"] == 2, "the second start"
+            )
+            wait_for(lambda: payer.job(payer.job_id)["trouble"], "the Provider's answer to it")
+            hidden.clear()
+
+            assert_ended(payer, OrderWay())
+
+
+@pytest.mark.xdist_group(LANES[1])
+class TestSandboxKilled:
+    @pytest.mark.parametrize("at", ["payments._send: send", "payments._send: update 2"])
+    def test_everything_is_ordered_once_when_the_chain_dies_with_the_worker_and_both_come_back(
+        self, payer: Payer, box: Box, at: str
+    ) -> None:
+        payer.begin_to_die(at, nth=4)
+        payer.wait_for_death()
+        box.kill()
+        again = start_sandbox(box.state)
+        box.process, box.info = again.process, again.info
+
+        payer.live()
+
+        assert_ended(payer, OrderWay())
+
+    def test_everything_is_ordered_once_when_the_chain_alone_dies_while_blocks_take_long(
+        self, payer: Payer, box: Box
+    ) -> None:
+        payer.ledger.ask("evm_setAutomine", False)
+        payer.live()
+        wait_for(lambda: payer.rows("SELECT 1 FROM jobs_transaction WHERE status = 'sent'"), "a transaction")
+        box.kill()
+        again = start_sandbox(box.state)
+        box.process, box.info = again.process, again.info
+
+        block_comes(payer)
+
+        assert_ended(payer, OrderWay())
