@@ -281,17 +281,19 @@ def _dispenses(
     names = {w.part.datatoken: w.part.name for w in wanted}
     calls = []
     for datatoken, count in spent.items():
-        promised = Order.objects.filter(
-            wallet__address=job.wallet.address,
-            datatoken=datatoken,
-            renews=None,
-            transaction__network=network,
-            transaction__status__in=[
-                Transaction.Status.PLANNED,
-                Transaction.Status.PREPARED,
-                Transaction.Status.SENT,
-            ],
-        ).count()
+        # What an ended job had planned is never sent; what was signed for it is.
+        planned = Q(transaction__status=Transaction.Status.PLANNED) & ~Q(transaction__job__state__in=TERMINAL)
+        signed = Q(transaction__status__in=[Transaction.Status.PREPARED, Transaction.Status.SENT])
+        promised = (
+            Order.objects.filter(planned | signed)
+            .filter(
+                wallet__address=job.wallet.address,
+                datatoken=datatoken,
+                renews=None,
+                transaction__network=network,
+            )
+            .count()
+        )
         owned = orders.balance_of(chain, token=datatoken, owner=Address(job.wallet.address))
         missing = (count + promised) * ONE_TOKEN - owned
         if missing > 0:

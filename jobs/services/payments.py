@@ -79,8 +79,8 @@ def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
                 _paid(job=job, holder=holder, now=now)
                 return None
             for tx in [tx for tx in planned if tx.step == planned[0].step]:
-                if not _prepare(tx=tx, chain=chain, network=network, job=job):
-                    break  # the job ends: what else it needs is not paid for
+                if not _prepare(tx=tx, chain=chain, network=network, job=job, holder=holder, clock=clock):
+                    break  # the job ends, or somebody else is at it: what else it needs is not paid for
 
 
 def settle(*, job_id: uuid.UUID, clock: Clock) -> None:
@@ -216,23 +216,25 @@ def _of(job: Job, *statuses: str) -> list[Transaction]:
     )
 
 
-def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> bool:
-    """Reserve a nonce, sign, and store the bytes, all in one commit; nothing is sent. False: the chain would refuse it."""
+def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job, holder: str, clock: Clock) -> bool:
+    """Reserve a nonce, sign, and store the bytes, all in one commit; nothing is sent.
+
+    False: the chain would refuse it, or the job is no longer this holder's, who may have ended it.
+    """
     sender, call = Address(tx.wallet.address), _call_of(tx)
     signer = vault.signer(tx.wallet)
     counter, _created = ChainNonce.objects.get_or_create(network=network, address=sender)
     while True:
         # Another job that spends the same datatokens moves the counter: then all is looked at again.
-        if _lacks_token(tx=tx, chain=chain, network=network, job=job):
-            return True
+        missing = _missing_token(tx=tx, chain=chain, network=network, job=job)
+        if missing is not None:
+            return _get_first(missing, tx=tx, job=job, network=network, holder=holder, clock=clock)
         try:
             gas = chain.estimate_gas(sender=sender, to=call.to, data=call.data, value_wei=call.value_wei)
         except ChainError as error:
             if error.code != "reverted":
                 raise
-            Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
-                status=Transaction.Status.REFUSED, trouble=error.message[:300]
-            )
+            _refused(tx=tx, job=job, holder=holder, clock=clock, trouble=error.message)
             return False
         fees, pending = chain.fees(), chain.nonce(address=sender)
         limit = int(gas * GAS_MARGIN)
@@ -251,6 +253,8 @@ def _prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> bo
             )
         )
         with transaction.atomic():
+            if not _still_held(job=job, holder=holder, clock=clock):
+                return False
             reserved = ChainNonce.objects.filter(pk=counter.pk, next=counter.next).update(next=nonce + 1)
             if reserved:
                 kept = Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
@@ -283,11 +287,45 @@ def _call_of(tx: Transaction) -> Call:
     return Call(to=Address(tx.to), data=bytes(tx.data), value_wei=Wei(int(tx.value_wei)))
 
 
-def _lacks_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> bool:
-    """Plan to get the datatoken that an order would spend, where what the wallet has of it is spent, or about to be."""
+def _get_first(
+    missing: tuple[int, str, str, Call],
+    *,
+    tx: Transaction,
+    job: Job,
+    network: Network,
+    holder: str,
+    clock: Clock,
+) -> bool:
+    """Plan to get what an order would spend. False: the job is no longer this holder's."""
+    _step, purpose, told, call = missing
+    with transaction.atomic():
+        held = _still_held(job=job, holder=holder, clock=clock)
+        if held:
+            plan_one(job=job, network=network, step=tx.step - 1, purpose=purpose, told=told, call=call)
+        return held
+
+
+def _refused(*, tx: Transaction, job: Job, holder: str, clock: Clock, trouble: str) -> None:
+    with transaction.atomic():
+        if _still_held(job=job, holder=holder, clock=clock):
+            Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
+                status=Transaction.Status.REFUSED, trouble=trouble[:300]
+            )
+
+
+def _still_held(*, job: Job, holder: str, clock: Clock) -> bool:
+    """Renew the job's lease in the commit that writes for it: whoever has it now may have ended it."""
+    now = clock()
+    return Job.objects.renew(job_id=job.pk, holder=holder, now=now, until=now + LEASE)
+
+
+def _missing_token(
+    *, tx: Transaction, chain: Chain, network: Network, job: Job
+) -> tuple[int, str, str, Call] | None:
+    """Return the call that gets the datatoken an order would spend, where all the wallet has is spent, or about to be."""
     order = Order.objects.filter(transaction=tx, renews=None).first()
     if order is None:
-        return False
+        return None
     datatoken, owner = Address(order.datatoken), Address(tx.wallet.address)
     mined = chain.mined_nonce(address=owner)
     owned = orders.balance_of(chain, token=datatoken, owner=owner)
@@ -301,13 +339,12 @@ def _lacks_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) -
         transaction__nonce__gte=mined,
     ).count()
     if owned >= (about_to_spend + 1) * ONE_TOKEN:
-        return False
+        return None
     if chain.mined_nonce(address=owner) != mined:  # what was mined in between was counted twice
-        return _lacks_token(tx=tx, chain=chain, network=network, job=job)
-    before = Transaction.objects.filter(job=job, purpose=Transaction.Purpose.DISPENSE).count()
-    if before >= DISPENSES_MAX:
-        return False
-    _step, purpose, told, call = dispensed(
+        return _missing_token(tx=tx, chain=chain, network=network, job=job)
+    if Transaction.objects.filter(job=job, purpose=Transaction.Purpose.DISPENSE).count() >= DISPENSES_MAX:
+        return None
+    return dispensed(
         chain=chain,
         network=network,
         job=job,
@@ -316,8 +353,6 @@ def _lacks_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) -
         amount_wei=Wei(ONE_TOKEN),
         owned_wei=owned,
     )
-    plan_one(job=job, network=network, step=tx.step - 1, purpose=purpose, told=told, call=call)
-    return True
 
 
 def _send(*, tx: Transaction, chain: Chain, now: datetime) -> None:
