@@ -752,16 +752,22 @@ class TestTogether:
         quay.wire.will("eth_estimateGas", AWAY)
         advance(job, quay.clock)
         meet_once(quay)
+        Job.objects.update(lease_holder="both", lease_until=quay.clock() + timedelta(seconds=90))
 
-        def prepare() -> None:
+        def prepare() -> bool:
             with payments.open_chain(network=quay.network) as chain:
-                payments._prepare(
-                    tx=Transaction.objects.get(), chain=chain, network=quay.network, job=Job.objects.get()
+                return payments._prepare(
+                    tx=Transaction.objects.get(),
+                    chain=chain,
+                    network=quay.network,
+                    job=Job.objects.get(),
+                    holder="both",
+                    clock=quay.clock,
                 )
 
         outcomes = run_together(prepare, prepare)
 
-        assert outcomes == [None, None]
+        assert outcomes == [True, True]
         assert (only(job).status, only(job).nonce) == ("prepared", 0)
         assert ChainNonce.objects.get().next == 1
 
