@@ -590,6 +590,33 @@ class TestOvertaken:
         assert job.state == State.RUNNING
         assert quay.orders_on_chain() == 1
 
+    def test_is_forgotten_when_its_own_block_is_shown(self, quay: Quay) -> None:
+        quay.network.confirmations = 3
+        quay.network.save()
+        job = waiting(quay)
+        quay.mine()
+        none = {"result": None}
+        quay.wire.will("eth_getTransactionReceipt", none, none)
+        quay.wire.will(SENDING, {"error": {"code": -32000, "message": "nonce too low"}})
+        quay.wire.will("eth_getTransactionByHash", none)
+        later(quay, job, 60)
+        assert only(job).overtaken_at == quay.clock()
+
+        later(quay, job, 12)
+
+        assert (only(job).status, only(job).overtaken_at, only(job).trouble) == ("sent", None, "")
+
+    def test_is_planned_anew_by_one_of_two_workers(self, quay: Quay) -> None:
+        job = waiting(quay)
+        Transaction.objects.update(status=Transaction.Status.DROPPED)
+        twice = [only(job), only(job)]
+
+        for tx in twice:
+            payments._again(tx=tx)
+
+        assert statuses(job) == [("order", "dropped"), ("order", "planned")]
+        assert order_of(job).transaction.sequence == 1
+
     def test_of_a_job_that_ended_is_not_planned_anew(self, quay: Quay, alice: Actor) -> None:
         job = waiting(quay)
         Job.objects.filter(pk=job.pk).update(state=State.NEEDS_ATTENTION, attention_from=State.PAYING)
