@@ -510,6 +510,8 @@ class TestOvertaken:
         later(quay, job, 60)
         assert statuses(job) == [("order", "sent")]
         assert "same number" in only(job).trouble
+        later(quay, job, 12)
+        assert statuses(job) == [("order", "sent")]
         quay.automine(True)
         later(quay, job, 60)
 
@@ -791,6 +793,17 @@ class TestTogether:
         assert outcomes == [None, None]
         assert (only(job).status, only(job).nonce) == ("prepared", 0)
         assert ChainNonce.objects.get().next == 1
+
+    def test_a_worker_that_comes_too_late_gives_its_nonce_back(self, quay: Quay) -> None:
+        job = one_order(quay)
+        quay.wire.before["eth_estimateGas"] = lambda: Transaction.objects.update(
+            status=Transaction.Status.REFUSED
+        )
+
+        advance(job, quay.clock)
+
+        assert (ChainNonce.objects.get().next, quay.mined()) == (0, 0)
+        assert only(job).signed is None
 
     def test_two_jobs_of_a_wallet_get_a_nonce_each(self, on_disk: None, quay: Quay) -> None:
         both = [one_order(quay) for _ in range(2)]
