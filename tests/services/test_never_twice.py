@@ -142,7 +142,7 @@ def assert_told_as_it_is(quay: Quay, harbour: Harbour) -> None:
 
 class TestNothingIsPaidTwice:
     @settings(
-        max_examples=25,
+        max_examples=60,
         deadline=None,
         derandomize=True,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
