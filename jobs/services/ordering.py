@@ -256,9 +256,10 @@ def _check_fee(*, part: _Part, need: OrderNeed, fee: ProviderFee, valid_until: i
         )
     addresses = job.node.said.get("addresses", {})
     expected = addresses.get(str(job.environment.chain_id)) or job.node.provider_address
-    if expected and fee.address != Address(expected):
+    if not expected or fee.address != Address(expected):
         raise CannotOrder(
-            f"The fee for “{part.name}” is to go to an address that is not the service's.", code="fee"
+            f"The fee for “{part.name}” is to go to an address that is not known as the service's.",
+            code="fee",
         )
     orders.check_fee(fee)
     if fee.valid_until != valid_until:

@@ -400,6 +400,8 @@ def _find(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> 
         if tx.sent_at is not None and now - tx.sent_at >= SEND_AGAIN:
             _send(tx=tx, chain=chain, now=now)
         return
+    if tx.overtaken_at is not None:  # its own block it was that the endpoint had not shown
+        Transaction.objects.filter(pk=tx.pk).update(overtaken_at=None, trouble="")
     # A transaction that reverts may succeed in the block that takes the place of this one, and the other way round.
     if chain.head().number - receipt.block_number + 1 < network.confirmations:
         return

@@ -50,7 +50,7 @@ _PROVIDER_FEE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # a whole chain, which no failure's text should hold
 class Deployed:
     """A chain with Ocean's contracts, the wallet's gas, and what was published; datatokens by their purpose."""
 
@@ -209,6 +209,10 @@ class FakeProvider(FakeNode):
         }
         return make_report(long_id=long_id, **(defaults | values))
 
+    def stop(self, *, job_id: str, proof: Any) -> JobReport:
+        """Note the wish."""
+        return self._answer("stop", lambda: self.report(long_id=job_id), job_id=job_id, proof=proof)
+
     def end_jobs(self) -> None:
         """Let all jobs end well."""
         self.jobs = [
@@ -249,7 +253,7 @@ def signed_fee(
     return replace(fee, v=signed.v, r=f"0x{signed.r:064x}", s=f"0x{signed.s:064x}")
 
 
-@dataclass
+@dataclass(repr=False)
 class Quay:
     """A team's place at a Provider, everything that its jobs need, and the chain below."""
 
@@ -264,6 +268,7 @@ class Quay:
     wire: ChainWire
     deployed: Deployed
     clock: Clock
+    sent_elsewhere: list[str] = field(default_factory=list)
 
     @property
     def chain(self) -> Chain:
@@ -347,6 +352,7 @@ class Quay:
             "data": "0x" + call.data.hex() if call else "0x",
         }
         raw = "0x" + bytes(account.sign_transaction(tx).raw_transaction).hex()
+        self.sent_elsewhere.append(raw)
         return str(self.chain.rpc("eth_sendRawTransaction", [raw]))
 
     def spend(self, token: str) -> None:

@@ -359,7 +359,7 @@ class TestLies:
             pytest.param(
                 lambda needs: (_fee_of(needs[0], payee=STRANGER), *needs[1:]),
                 "fee",
-                "not the service's",
+                "not known as the service's",
                 id="another payee",
             ),
             pytest.param(
@@ -440,6 +440,14 @@ class TestLies:
 
         assert (second.state, second.reason) == (State.FAILED, "unexpected_fee")
         assert quay.mined() == before
+
+    def test_of_a_service_whose_address_nobody_asked_for_are_not_believed(self, quay: Quay) -> None:
+        quay.node.provider_address = ""
+        quay.node.save()
+
+        job = advance(quay.job(), quay.clock)
+
+        assert_nothing_paid(quay, job, code="fee")
 
     def test_with_the_order_of_another_part_are_seen(self, quay: Quay) -> None:
         first = ended(quay, advance(quay.job(), quay.clock))

@@ -510,6 +510,8 @@ class TestOvertaken:
         later(quay, job, 60)
         assert statuses(job) == [("order", "sent")]
         assert "same number" in only(job).trouble
+        later(quay, job, 12)
+        assert statuses(job) == [("order", "sent")]
         quay.automine(True)
         later(quay, job, 60)
 
@@ -589,6 +591,33 @@ class TestOvertaken:
 
         assert job.state == State.RUNNING
         assert quay.orders_on_chain() == 1
+
+    def test_is_forgotten_when_its_own_block_is_shown(self, quay: Quay) -> None:
+        quay.network.confirmations = 3
+        quay.network.save()
+        job = waiting(quay)
+        quay.mine()
+        none = {"result": None}
+        quay.wire.will("eth_getTransactionReceipt", none, none)
+        quay.wire.will(SENDING, {"error": {"code": -32000, "message": "nonce too low"}})
+        quay.wire.will("eth_getTransactionByHash", none)
+        later(quay, job, 60)
+        assert only(job).overtaken_at == quay.clock()
+
+        later(quay, job, 12)
+
+        assert (only(job).status, only(job).overtaken_at, only(job).trouble) == ("sent", None, "")
+
+    def test_is_planned_anew_by_one_of_two_workers(self, quay: Quay) -> None:
+        job = waiting(quay)
+        Transaction.objects.update(status=Transaction.Status.DROPPED)
+        twice = [only(job), only(job)]
+
+        for tx in twice:
+            payments._again(tx=tx)
+
+        assert statuses(job) == [("order", "dropped"), ("order", "planned")]
+        assert order_of(job).transaction.sequence == 1
 
     def test_of_a_job_that_ended_is_not_planned_anew(self, quay: Quay, alice: Actor) -> None:
         job = waiting(quay)
@@ -770,6 +799,17 @@ class TestTogether:
         assert outcomes == [True, True]
         assert (only(job).status, only(job).nonce) == ("prepared", 0)
         assert ChainNonce.objects.get().next == 1
+
+    def test_a_worker_that_comes_too_late_gives_its_nonce_back(self, quay: Quay) -> None:
+        job = one_order(quay)
+        quay.wire.before["eth_estimateGas"] = lambda: Transaction.objects.update(
+            status=Transaction.Status.REFUSED
+        )
+
+        advance(job, quay.clock)
+
+        assert (ChainNonce.objects.get().next, quay.mined()) == (0, 0)
+        assert only(job).signed is None
 
     def test_two_jobs_of_a_wallet_get_a_nonce_each(self, on_disk: None, quay: Quay) -> None:
         both = [one_order(quay) for _ in range(2)]
