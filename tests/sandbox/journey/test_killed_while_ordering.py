@@ -93,9 +93,11 @@ def cases(facts: dict[str, Fact]) -> Iterator[object]:
     """Yield each fact with each of its ways and numbers, in turn for one lane and the other."""
     for number, (name, fact) in enumerate(facts.items()):
         for way, nth in fact.cases:
-            lane = pytest.mark.xdist_group(LANES[number % len(LANES)])
+            marks = [pytest.mark.xdist_group(LANES[number % len(LANES)])]
+            if (way if way in fact.also else nth) in fact.long:
+                marks.append(pytest.mark.long)
             more = f", number {nth}" if nth > 1 else f", {way}" if way in fact.also else ""
-            yield pytest.param(name, ORDER_WAYS[way], nth, marks=lane, id=name + more)
+            yield pytest.param(name, ORDER_WAYS[way], nth, marks=marks, id=name + more)
 
 
 class TestKilled:
