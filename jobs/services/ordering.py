@@ -7,7 +7,8 @@ comes before the first transaction.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,6 +30,7 @@ from jobs.ocean.compute import (
     StartRequest,
     stored_environment,
 )
+from jobs.ocean.errors import Refused, Rejected
 from jobs.ocean.transactions import Call
 from jobs.ocean.units import Address, Wei, from_wei
 from jobs.services import payments
@@ -92,7 +94,10 @@ def plan(*, job: Job, holder: str, clock: Clock) -> None:
     valid_until = _fee_until(
         known=known, at_least=now + timedelta(seconds=job.max_duration_s) + FEE_MARGIN, now=now
     )
-    with open_node(node=job.node, purpose=Purpose.ACT, clock=clock) as backend:
+    with (
+        open_node(node=job.node, purpose=Purpose.ACT, clock=clock) as backend,
+        doubting(backend=backend, dids=[part.did for part in parts]),
+    ):
         _refuse_unreachable_files(job=job, backend=backend)
         needs = backend.initialize(
             request=_offering(start_request(job), known),
@@ -118,6 +123,27 @@ def plan(*, job: Job, holder: str, clock: Clock) -> None:
         consumer=consumer,
         now=now,
     )
+
+
+@contextmanager
+def doubting(*, backend: ComputeBackend, dids: Sequence[str]) -> Iterator[None]:
+    """Believe that an asset is unknown only while its index answers.
+
+    A service that cannot ask its index says the same of every asset; the job is to wait then, and not to fail.
+
+    Raises:
+        OceanError: what the index says, or why it does not answer; else the refusal itself.
+    """
+    try:
+        yield
+    except Rejected as error:
+        if error.code == "unknown_asset":
+            for did in dids:
+                try:
+                    backend.get_ddo(did=did)
+                except Refused:
+                    break  # nobody named its index
+        raise
 
 
 def is_used_again(job: Job) -> bool:

@@ -151,7 +151,8 @@ def start(*, job: Job, holder: str, clock: Clock) -> None:
             ):
                 return
             _note_earlier_jobs(job=job, backend=backend)
-            report = _send_start(job=job, holder=holder, backend=backend, clock=clock)
+            with ordering.doubting(backend=backend, dids=_dids(job) if job.node.can.orders else ()):
+                report = _send_start(job=job, holder=holder, backend=backend, clock=clock)
         if report is not None and not _is_this_job(job=job, report=report):
             raise BadAnswer(
                 "The node answered with another job than the one it was asked to start.",
@@ -278,6 +279,11 @@ def _send_start(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
         return backend.start(request=request, proof=proof)
 
     return signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=send)
+
+
+def _dids(job: Job) -> list[str]:
+    published = [job.algorithm.did] if job.algorithm is not None else []
+    return [*job.inputs.values_list("dataset__did", flat=True), *published]
 
 
 def _accepted(*, job: Job, report: JobReport, holder: str, now: datetime, message: str) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from jobs.models import Network, Node, NodeToken, NonceLease, Wallet
+from jobs.lifecycle import State
+from jobs.models import Job, Network, Node, NodeToken, NonceLease, Team, Wallet
 from jobs.ocean.compute import CAPABILITIES
 from jobs.ocean.errors import Refused, Rejected
 from jobs.ocean.signing import Pen, Proof, Token
@@ -177,6 +178,38 @@ class TestOpenProvider:
 
         assert caught.value.code == "no_aquarius"
         assert wire.sent == []
+
+
+class TestHasRoom:
+    @pytest.mark.parametrize(("workers", "may"), [(4, 2), (2, 1), (1, 1)])
+    def test_keeps_half_of_the_workers_from_a_service_that_takes_half_a_minute_to_say_no(
+        self, team: Team, clock: Clock, settings: Any, workers: int, may: int
+    ) -> None:
+        settings.Q_CLUSTER = settings.Q_CLUSTER | {"workers": workers}
+        slow, quick = builders.make_provider_node(), builders.make_node()
+        waiting = [
+            builders.make_job(team=team, node=slow, state=State.STARTING, next_check_at=NOW) for _ in range(4)
+        ]
+        other = builders.make_job(team=team, node=quick, state=State.STARTING, next_check_at=NOW)
+
+        taken = []
+        for job in waiting:
+            if gateway.has_room(job_id=job.pk, now=clock()):  # as a step does, before it takes its lease
+                taken.append(job)
+                Job.objects.claim(
+                    job_id=job.pk,
+                    holder=f"step {len(taken)}",
+                    now=clock(),
+                    until=clock() + timedelta(seconds=90),
+                )
+            clock.tick(1)
+
+        assert len(taken) == may
+        assert gateway.has_room(job_id=other.pk, now=clock())
+        put_off = Job.objects.filter(pk__in=[job.pk for job in waiting]).exclude(
+            lease_holder__startswith="step"
+        )
+        assert {job.next_check_at > NOW for job in put_off} == {True}
 
 
 class TestSigned:

@@ -32,12 +32,14 @@ class Fact:
     """Something that is true from now on, whoever dies.
 
     way: how to get there; also: other ways on which it means more. nth: of several like it, the ones after which to die.
+    long: which of these numbers and other ways wait for the run that may take longer.
     """
 
     says: str
     way: str = "plain"
     nth: tuple[int, ...] = (1,)
     also: tuple[str, ...] = ()
+    long: tuple[int | str, ...] = ()
 
     @property
     def cases(self) -> list[tuple[str, int]]:

@@ -52,7 +52,7 @@ class Interruption:
     folder: str
     nth: int = 1
     how: str = "kill"
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, Any] = field(default_factory=dict)
 
     def command(self, *program: str) -> list[str]:
         """Return the command that runs a Python program under this interruption."""
@@ -183,7 +183,7 @@ def install(interruption: Interruption) -> Callable[..., None]:
     return watch_connection
 
 
-def shorten(seconds: dict[str, float]) -> None:
+def shorten(seconds: dict[str, Any]) -> None:
     """Set durations that are constants of a module."""
     for name, value in seconds.items():
         module, _, attribute = name.rpartition(".")

@@ -20,7 +20,11 @@ from tests.sandbox.journey.portal import ROOT, Portal, living, wait_for
 from tests.sandbox.running import Box
 
 PAST, FUTURE = "2001-01-01 00:00:00", "2100-01-01 00:00:00"
-FAST = {"jobs.tasks.BEAT_S": 0.1, "jobs.services.payments.OVERTAKEN_FOR": 0.1}
+FAST: dict[str, Any] = {
+    "jobs.tasks.BEAT_S": 0.1,
+    "jobs.services.payments.OVERTAKEN_FOR": 0.1,
+    "jobs.ocean.transport.RETRY_PAUSES_S": [0.1],
+}
 # Who is at work on a job, and when to look again: not for people.
 TURNS = {"lease_holder", "lease_until", "follow_holder", "follow_until", "next_check_at", "next_look_at"}
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED", "NEEDS_ATTENTION")
@@ -49,7 +53,7 @@ class Mortal(Portal):
         self.write("UPDATE jobs_job SET parameters = ?", json.dumps({"seconds": seconds}))
 
     def interruption(
-        self, at: str, *, seconds: Mapping[str, float] | None = None, **options: Any
+        self, at: str, *, seconds: Mapping[str, Any] | None = None, **options: Any
     ) -> Interruption:
         """Make an interruption that has not happened yet."""
         folder = self.folder / f"interruption-{len(self._interruptions)}"

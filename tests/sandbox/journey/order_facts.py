@@ -3,6 +3,7 @@
 from tests.sandbox.journey.facts import Fact
 
 EACH = (1, 3, 4, 6)  # the first and the last of three dispenses and of three orders
+LAST = (3, 6)
 
 ORDER_FACTS = {
     # planned
@@ -15,18 +16,22 @@ ORDER_FACTS = {
     "payments.carry_on: renew": Fact("The lease is renewed for another round.", nth=(1, 2, 3)),
     "payments._prepare: get_or_create": Fact("There is a count of this address's transactions."),
     "payments._prepare: update 3": Fact(
-        "A number is reserved, and the bytes are stored with it; nothing was sent.", nth=EACH
+        "A number is reserved, and the bytes are stored with it; nothing was sent.", nth=EACH, long=LAST
     ),
     "payments._send: send": Fact(
-        "The chain has the transaction; nobody here knows yet.", nth=EACH, also=("orders to be renewed",)
+        "The chain has the transaction; nobody here knows yet.",
+        nth=EACH,
+        also=("orders to be renewed",),
+        long=LAST,
     ),
-    "payments._send: update 2": Fact("A transaction is noted as sent.", nth=(1, 4)),
-    "payments._find: update 3": Fact("A transaction is confirmed.", nth=EACH),
+    "payments._send: update 2": Fact("A transaction is noted as sent.", nth=(1, 4), long=(4,)),
+    "payments._find: update 3": Fact("A transaction is confirmed.", nth=EACH, long=LAST),
     "starting.pay: update": Fact("The job waits for a block.", way="blocks take long"),
     "starting.pay: put_off 2": Fact(
         "The chain did not answer.",
         way="RPC away while paying",
         also=("RPC away with a transaction prepared",),
+        long=("RPC away with a transaction prepared",),
     ),
     "payments._paid: move PAID": Fact("All orders are on the chain: the job is PAID."),
     # not paid
@@ -54,6 +59,7 @@ ORDER_FACTS = {
         "Looking after it is asked for.",
         way="put aside with a transaction prepared",
         also=("given up with a transaction sent",),
+        long=("given up with a transaction sent",),
     ),
     # started
     "starting._note_earlier_jobs: update": Fact(
@@ -91,9 +97,9 @@ ORDERED_FACTS = {
 # Where a worker falls asleep past its leases, while another one goes on.
 FROZEN_ORDERING = {
     "ordering._write: move": Fact("about to prepare"),
-    "payments.carry_on: renew": Fact("about to prepare, or to send", nth=(1, 2)),
+    "payments.carry_on: renew": Fact("about to prepare, or to send", nth=(1, 2), long=(2,)),
     "payments._prepare: get_or_create": Fact("about to sign"),
-    "payments._prepare: update 3": Fact("about to go on to the next, or to send", nth=(1, 4)),
+    "payments._prepare: update 3": Fact("about to go on to the next, or to send", nth=(1, 4), long=(1,)),
     "payments._send: send": Fact("about to note that it was sent", nth=(1, 4)),
     "payments._find: update 3": Fact("about to go on", nth=(3,)),
     "payments._paid: move PAID": Fact("about to start"),

@@ -115,7 +115,7 @@ PUT_ASIDE = (
 )
 GIVEN_UP = f"UPDATE jobs_job SET state = 'FAILED', reason = 'internal_error', ended_at = '{PAST}' {NOT_ENDED}"
 FOR_HOURS = f"UPDATE jobs_job SET trouble_count = {starting.UNANSWERED_MAX}"
-BAD_CALL = "UPDATE jobs_transaction SET data = x'deadbeef' WHERE purpose = 'order'"
+BAD_CALL = f"UPDATE jobs_transaction SET data = x'{ORDER_OF_NOTHING.hex()}' WHERE purpose = 'order'"
 FEES_ARE_OVER = f"UPDATE jobs_order SET fee_valid_until = '{PAST}'"
 
 PLAIN = OrderWay()

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.journey.facts import NO_FACTS, Fact
+from tests.sandbox.journey.facts import FACTS, NO_FACTS, WISHES, Fact
 from tests.sandbox.journey.hiding import hiding_jobs
 from tests.sandbox.journey.nursery import Nursery
 from tests.sandbox.journey.order_facts import FROZEN_ORDERING, ORDER_FACTS, ORDERED_FACTS
 from tests.sandbox.journey.order_ways import ORDER_WAYS, OrderWay, block_comes, ordered_before
 from tests.sandbox.journey.payer import Payer
 from tests.sandbox.journey.portal import Portal, wait_for
+from tests.sandbox.journey.provider_facts import EVERYDAY, PROVIDER_WAYS, provider_cases
 from tests.sandbox.journey.test_killed_anywhere import LANES, REPEATED
 from tests.sandbox.journey.ways import OF_THE_JOB, WISH, nothing, sql
 from tests.sandbox.running import Box, running_sandbox, start_sandbox
@@ -65,7 +66,7 @@ def assert_ended(portal: Payer, way: OrderWay) -> None:
     assert (portal.runs(portal.job_id) if way.jobs else 0) == way.runs
     found = portal.archived(portal.job_id)
     assert way.files <= set(found)
-    if way.runs:
+    if way.runs and way.files:
         # A Provider names inputs by their DID: both datasets have arrived, by their length.
         assert b": 151 lines" in found["algorithm.log"] and b": 1130 lines" in found["algorithm.log"]
     mined = portal.mined()
@@ -93,9 +94,11 @@ def cases(facts: dict[str, Fact]) -> Iterator[object]:
     """Yield each fact with each of its ways and numbers, in turn for one lane and the other."""
     for number, (name, fact) in enumerate(facts.items()):
         for way, nth in fact.cases:
-            lane = pytest.mark.xdist_group(LANES[number % len(LANES)])
+            marks = [pytest.mark.xdist_group(LANES[number % len(LANES)])]
+            if (way if way in fact.also else nth) in fact.long:
+                marks.append(pytest.mark.long)
             more = f", number {nth}" if nth > 1 else f", {way}" if way in fact.also else ""
-            yield pytest.param(name, ORDER_WAYS[way], nth, marks=lane, id=name + more)
+            yield pytest.param(name, ORDER_WAYS[way], nth, marks=marks, id=name + more)
 
 
 class TestKilled:
@@ -109,6 +112,35 @@ class TestKilled:
         payer.begin_to_die(at, nth=nth, seconds=way.shortened)
         way.meanwhile(payer)
         payer.wait_for_death(hurried=way.hurried)
+        way.after(payer)
+        payer.live()
+
+        assert_ended(payer, way)
+
+
+def provider_params() -> Iterator[object]:
+    """Yield the facts that every job passes, in turn for one lane and the other; few of them every day."""
+    for number, (name, way, nth) in enumerate(provider_cases()):
+        marks = [pytest.mark.xdist_group(LANES[number % len(LANES)])]
+        if (name, nth) not in EVERYDAY or way != FACTS[name].way:
+            marks.append(pytest.mark.long)
+        yield pytest.param(name, PROVIDER_WAYS[way], nth, marks=marks, id=f"{name}, number {nth}, {way}")
+
+
+class TestKilledAsAnyJob:
+    @pytest.mark.parametrize(("at", "way", "nth"), [*provider_params()])
+    def test_job_ends_as_it_should_when_the_process_dies_right_after(
+        self, payer: Payer, at: str, way: OrderWay, nth: int
+    ) -> None:
+        payer.set_seconds(way.seconds)
+        way.before(payer)
+
+        if at in WISHES:
+            payer.die_calling(at, WISHES[at])
+        else:
+            payer.begin_to_die(at, nth=nth, seconds=way.shortened)
+            way.meanwhile(payer)
+            payer.wait_for_death(hurried=way.hurried)
         way.after(payer)
         payer.live()
 
