@@ -94,7 +94,8 @@ def look_again(*, job: Job, now: datetime, report: JobReport | None = None) -> d
     seen = sight(job=job, now=now, report=report)
     if job.node.can.live_logs:
         return next_look(sight=seen, pace=pace_of(job=job), now=now)
-    return next_look_without_log(sight=seen, usual=usual_length(job=job), now=now)
+    usual = usual_length(job=job) if seen.phase == "running" else None
+    return next_look_without_log(sight=seen, usual=usual, now=now)
 
 
 def usual_length(*, job: Job) -> timedelta | None:

@@ -122,7 +122,8 @@ def compared(*, ours: Mapping[str, Cost], theirs: Mapping[str, Cost]) -> Part:
         f"without the counter between. {LIFE.capitalize()}: it computes for {LIFE_RUNS_S} s, at a pace of "
         f"{PROVIDER_STEP_S:.0f} s a step. ocean.py: both documents, the environments, new orders, start, status until it "
         f"has ended (its tutorial asks every {POLL_S:.0f} s), and each of its five results once. "
-        f"{PORTAL_TOLD if ours else ''}Getting datatokens is not in it. The aims count Provider and Aquarius, not the chain: one request, and "
+        f"{PORTAL_TOLD if ours else ''}Getting datatokens is not in it. "
+        f"The aims count Provider and Aquarius, not the chain: one request, and "
         f"{FEWER} times fewer than ocean.py over a life.",
         rows=tuple(_rows(ours, theirs)),
         more=_by_peer(ours, theirs),
