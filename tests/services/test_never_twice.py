@@ -142,7 +142,7 @@ def assert_told_as_it_is(quay: Quay, harbour: Harbour) -> None:
 
 class TestNothingIsPaidTwice:
     @settings(
-        max_examples=60,
+        max_examples=40,
         deadline=None,
         derandomize=True,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
