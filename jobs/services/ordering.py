@@ -16,7 +16,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Q
 
-from jobs.errors import PortalError
+from jobs.errors import CannotOrder, PortalError
 from jobs.lifecycle import TERMINAL, State
 from jobs.models import Job, JobInput, Network, Order, Transaction
 from jobs.ocean import orders
@@ -33,10 +33,11 @@ from jobs.ocean.compute import (
 from jobs.ocean.errors import Refused, Rejected
 from jobs.ocean.transactions import Call
 from jobs.ocean.units import Address, Wei, from_wei
-from jobs.services import payments
 from jobs.services.budget import Purpose
+from jobs.services.datatokens import ONE_TOKEN, ORDER_STEP, dispensed
 from jobs.services.gateway import Clock, open_chain, open_node
-from jobs.services.payments import ONE_TOKEN, ORDER_STEP, CannotOrder
+from jobs.services.payments import network_of, refuse_wrong_chain
+from jobs.services.sending import plan_one
 from jobs.services.starts import start_request
 
 FEE_VALID_FOR = timedelta(days=1)  # of orders that cost nothing, so that the next launches find them good
@@ -86,7 +87,7 @@ def plan(*, job: Job, holder: str, clock: Clock) -> None:
         OutOfBudget, NoChain, OceanError: from the service or the chain; nothing was sent.
     """
     parts = _parts(job)
-    network = payments.network_of(job)
+    network = network_of(job)
     offer = stored_environment(job.environment.raw, dialect=job.node.dialect)
     consumer = offer.consumer_address
     now = clock()
@@ -110,7 +111,7 @@ def plan(*, job: Job, holder: str, clock: Clock) -> None:
     calls: list[tuple[int, str, str, Call]] = []
     if wanted:
         with open_chain(network=network) as chain:
-            payments.refuse_wrong_chain(chain=chain, network=network)
+            refuse_wrong_chain(chain=chain, network=network)
             calls = _dispenses(chain=chain, network=network, job=job, wanted=wanted)
             _refuse_without_gas(chain=chain, job=job, network=network, count=len(calls) + len(wanted))
     _write(
@@ -325,7 +326,7 @@ def _dispenses(
         missing = (count + promised) * ONE_TOKEN - owned
         if missing > 0:
             calls.append(
-                payments.dispensed(
+                dispensed(
                     chain=chain,
                     network=network,
                     job=job,
@@ -379,14 +380,12 @@ def _write(
             _hold(job=job, order=order)
             _link(job=job, part=parts[place], order=order)
         for step, purpose, told, call in calls:
-            payments.plan_one(job=job, network=network, step=step, purpose=purpose, told=told, call=call)
+            plan_one(job=job, network=network, step=step, purpose=purpose, told=told, call=call)
         for want in wanted:
             if want.replaces is not None:
                 _hold(job=job, order=want.replaces)
             purpose, told, call = _order_call(want, consumer=Address(consumer))
-            tx = payments.plan_one(
-                job=job, network=network, step=ORDER_STEP, purpose=purpose, told=told, call=call
-            )
+            tx = plan_one(job=job, network=network, step=ORDER_STEP, purpose=purpose, told=told, call=call)
             order = _new_order(job=job, wanted=want, tx=tx, consumer=consumer)
             _link(job=job, part=want.part, order=order)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db.models import F
 
+from jobs.errors import CannotOrder
 from jobs.lifecycle import State
 from jobs.models import Job, JobEvent
 from jobs.ocean.compute import ComputeBackend, JobReport
@@ -71,7 +72,7 @@ def _plan(*, job: Job, holder: str, clock: Clock) -> None:
     except ordering.OrderTaken as error:
         Job.objects.put_off(job, holder=holder, at=clock() + SOON, trouble=error.message)
         return
-    except (payments.CannotOrder, NoChain) as error:
+    except (CannotOrder, NoChain) as error:
         _end_unstarted(job=job, holder=holder, reason=error.code, message=error.message, now=clock())
         return
     except OceanError as error:
@@ -104,7 +105,7 @@ def pay(*, job: Job, holder: str, clock: Clock) -> None:
     """Bring the job's transactions forward; start it once all are confirmed."""
     try:
         look_again_at = payments.carry_on(job=job, holder=holder, clock=clock)
-    except payments.CannotOrder as error:
+    except CannotOrder as error:
         _put_aside(job=job, holder=holder, reason=error.code, message=error.message, now=clock())
         return
     except (NoChain, VaultLocked) as error:

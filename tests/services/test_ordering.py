@@ -15,7 +15,7 @@ from jobs.lifecycle import State
 from jobs.models import Asset, Job, JobInput, Order, Transaction
 from jobs.ocean.compute import FileInfo, OrderNeed, Parsed
 from jobs.ocean.units import Address
-from jobs.services import launching, payments
+from jobs.services import launching, ordering, sending
 from ocean_portal.sandbox.chain import ETHER
 from ocean_portal.sandbox.contracts import Contract
 from tests import builders
@@ -133,7 +133,7 @@ class TestPlan:
 
     def test_is_written_whole_or_not_at_all(self, quay: Quay, monkeypatch: pytest.MonkeyPatch) -> None:
         job = quay.job()
-        real = payments.plan_one
+        real = sending.plan_one
 
         def dies(**values: Any) -> Transaction:
             if values["purpose"] == Transaction.Purpose.ORDER:
@@ -141,7 +141,7 @@ class TestPlan:
             return real(**values)
 
         with monkeypatch.context() as patched:  # patched by name: the process dies between two writes
-            patched.setattr(payments, "plan_one", dies)
+            patched.setattr(ordering, "plan_one", dies)
             with pytest.raises(RuntimeError):
                 advance(job, quay.clock)
         job.refresh_from_db()

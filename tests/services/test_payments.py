@@ -14,7 +14,7 @@ from eth_utils.crypto import keccak
 from jobs.access import Actor
 from jobs.lifecycle import State
 from jobs.models import ChainNonce, Job, JobEvent, Transaction
-from jobs.services import launching, payments, running
+from jobs.services import launching, payments, running, sending
 from tests import builders
 from tests.builders import NOW
 from tests.conftest import Cast
@@ -614,7 +614,7 @@ class TestOvertaken:
         twice = [only(job), only(job)]
 
         for tx in twice:
-            payments._again(tx=tx)
+            sending.plan_again(tx=tx)
 
         assert statuses(job) == [("order", "dropped"), ("order", "planned")]
         assert order_of(job).transaction.sequence == 1
@@ -785,7 +785,7 @@ class TestTogether:
 
         def prepare() -> bool:
             with payments.open_chain(network=quay.network) as chain:
-                return payments._prepare(
+                return sending.prepare(
                     tx=Transaction.objects.get(),
                     chain=chain,
                     network=quay.network,

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 # The services that a job passes; the others have nothing to do with a single job.
 ON_THE_WAY = {
-    *("launching", "running", "ordering", "payments", "starting", "stopping"),
+    *("launching", "running", "ordering", "payments", "sending", "starting", "stopping"),
     *("refreshing", "following", "results", "gateway", "budget"),
 }
 ASIDE = {
     "holders": "reads only",
     "catalogue": "what is published, for all jobs",
     "choosing": "reads only",
+    "datatokens": "reads only",
     "demo": "sets up a demo",
     "nodes": "what nodes offer, for all jobs",
     "pacing": "reads only",
@@ -222,10 +223,12 @@ NO_FACTS = {
     "ordering._new_order: create": f"{WITH}ordering._write: move",
     "ordering._link: update": f"{WITH}ordering._write: move",
     "ordering._link: update 2": f"{WITH}ordering._write: move",
-    "payments._prepare: renew": f"{WITH}payments._prepare: update",
-    "payments._prepare: renew 2": f"{WITH}payments._prepare: update 3",
-    "payments._prepare: update 2": f"{WITH}payments._prepare: update 3",
-    "payments._find: create": f"{WITH}payments._find: update 3",
-    "payments._again: update 2": f"{WITH}payments._again: update",
-    "payments._send: update": "says why the same bytes are sent once more",
+    "sending._still_held: renew": f"{WITH}sending.prepare: update 2",
+    "sending.prepare: update": f"{WITH}sending.prepare: update 2",
+    "sending.find: create": f"{WITH}sending.find: update 4",
+    "sending.plan_again: update 2": f"{WITH}sending.plan_again: update",
+    "sending.send: update": "says why the same bytes are sent once more",
+    "sending.send: update 2": "says why the same bytes are sent once more",
+    "sending.send: update 4": "the words of a trouble that is over",
+    "sending.find: update": "what was thought of the number; the next look sees that it is over",
 }

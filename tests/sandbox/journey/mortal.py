@@ -22,7 +22,7 @@ from tests.sandbox.running import Box
 PAST, FUTURE = "2001-01-01 00:00:00", "2100-01-01 00:00:00"
 FAST: dict[str, Any] = {
     "jobs.tasks.BEAT_S": 0.1,
-    "jobs.services.payments.OVERTAKEN_FOR": 0.1,
+    "jobs.services.sending.OVERTAKEN_FOR": 0.1,
     "jobs.ocean.transport.RETRY_PAUSES_S": [0.1],
 }
 # Who is at work on a job, and when to look again: not for people.

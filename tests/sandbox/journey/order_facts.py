@@ -14,18 +14,18 @@ ORDER_FACTS = {
     "starting._not_planned: put_off": Fact("The plan is put off.", way="RPC away while planning"),
     # paid
     "payments.carry_on: renew": Fact("The lease is renewed for another round.", nth=(1, 2, 3)),
-    "payments._prepare: get_or_create": Fact("There is a count of this address's transactions."),
-    "payments._prepare: update 3": Fact(
+    "sending.prepare: get_or_create": Fact("There is a count of this address's transactions."),
+    "sending.prepare: update 2": Fact(
         "A number is reserved, and the bytes are stored with it; nothing was sent.", nth=EACH, long=LAST
     ),
-    "payments._send: send": Fact(
+    "sending.send: send": Fact(
         "The chain has the transaction; nobody here knows yet.",
         nth=EACH,
         also=("orders to be renewed",),
         long=LAST,
     ),
-    "payments._send: update 2": Fact("A transaction is noted as sent.", nth=(1, 4), long=(4,)),
-    "payments._find: update 3": Fact("A transaction is confirmed.", nth=EACH, long=LAST),
+    "sending.send: update 3": Fact("A transaction is noted as sent.", nth=(1, 4), long=(4,)),
+    "sending.find: update 4": Fact("A transaction is confirmed.", nth=EACH, long=LAST),
     "starting.pay: update": Fact("The job waits for a block.", way="blocks take long"),
     "starting.pay: put_off 2": Fact(
         "The chain did not answer.",
@@ -35,20 +35,20 @@ ORDER_FACTS = {
     ),
     "payments._paid: move PAID": Fact("All orders are on the chain: the job is PAID."),
     # not paid
-    "payments._prepare: update": Fact("An order would be refused: it is not sent.", way="order would revert"),
-    "payments._find: update": Fact("An order was mined and refused.", way="order reverts"),
-    "payments._find: update 2": Fact("What was mined is no order.", way="order is none"),
+    "sending._refused: update": Fact("An order would be refused: it is not sent.", way="order would revert"),
+    "sending.find: update 2": Fact("An order was mined and refused.", way="order reverts"),
+    "sending.find: update 3": Fact("What was mined is no order.", way="order is none"),
     "payments._fail: move FAILED": Fact("The job has failed for want of an order.", way="order reverts"),
-    "payments.plan_one: create": Fact(
+    "sending.plan_one: create": Fact(
         "A token that was spent elsewhere is to be got once more.", way="token spent by another program"
     ),
-    "payments._overtaken: update": Fact(
+    "sending._overtaken: update": Fact(
         "Something else was seen with the number.", way="number used by another program"
     ),
-    "payments._overtaken: update 2": Fact(
+    "sending._overtaken: update 2": Fact(
         "A transaction can never be mined.", way="number used by another program"
     ),
-    "payments._again: update": Fact("The same is planned anew.", way="number used by another program"),
+    "sending.plan_again: update": Fact("The same is planned anew.", way="number used by another program"),
     # left under way
     "payments.claim_strays: update": Fact(
         "What an ended job has left under way is looked after.",
@@ -98,9 +98,9 @@ ORDERED_FACTS = {
 FROZEN_ORDERING = {
     "ordering._write: move": Fact("about to prepare"),
     "payments.carry_on: renew": Fact("about to prepare, or to send", nth=(1, 2), long=(2,)),
-    "payments._prepare: get_or_create": Fact("about to sign"),
-    "payments._prepare: update 3": Fact("about to go on to the next, or to send", nth=(1, 4), long=(1,)),
-    "payments._send: send": Fact("about to note that it was sent", nth=(1, 4)),
-    "payments._find: update 3": Fact("about to go on", nth=(3,)),
+    "sending.prepare: get_or_create": Fact("about to sign"),
+    "sending.prepare: update 2": Fact("about to go on to the next, or to send", nth=(1, 4), long=(1,)),
+    "sending.send: send": Fact("about to note that it was sent", nth=(1, 4)),
+    "sending.find: update 4": Fact("about to go on", nth=(3,)),
     "payments._paid: move PAID": Fact("about to start"),
 }

@@ -12,9 +12,9 @@ from tests.sandbox.journey.ways import QUEUE_LOST, WISH, Act, Way, both, died, s
 
 FILES = frozenset({"algorithm.log", "words.csv", "words.svg"})
 PLANNED = "ordering._write: move"
-PREPARED = "payments._prepare: update 3"
-SENT = "payments._send: send"
-CONFIRMED = "payments._find: update 3"
+PREPARED = "sending.prepare: update 2"
+SENT = "sending.send: send"
+CONFIRMED = "sending.find: update 4"
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ class TestFrozen:
 
 class TestFrozenAndStopped:
     @pytest.mark.xdist_group(LANES[0])
-    @pytest.mark.parametrize("at", ["payments.carry_on: renew", "payments._prepare: get_or_create"])
+    @pytest.mark.parametrize("at", ["payments.carry_on: renew", "sending.prepare: get_or_create"])
     def test_woken_worker_prepares_nothing_for_a_job_that_was_stopped_meanwhile(
         self, payer: Payer, at: str
     ) -> None:
@@ -234,7 +234,7 @@ class TestOrderInUse:
 
 @pytest.mark.xdist_group(LANES[1])
 class TestSandboxKilled:
-    @pytest.mark.parametrize("at", ["payments._send: send", "payments._send: update 2"])
+    @pytest.mark.parametrize("at", ["sending.send: send", "sending.send: update 3"])
     def test_everything_is_ordered_once_when_the_chain_dies_with_the_worker_and_both_come_back(
         self, payer: Payer, box: Box, at: str
     ) -> None:
