@@ -216,7 +216,7 @@ class TestOrderTaken:
 class TestOrderInUse:
     @pytest.mark.xdist_group(LANES[0])
     def test_job_is_adopted_that_the_provider_showed_late_and_says_uses_the_order(self, payer: Payer) -> None:
-        payer.set_seconds(8)
+        payer.set_seconds(5)
         with hiding_jobs(payer.box.provider_url) as (between, hidden):
             payer.write(OF_THE_JOB, between)
             payer.begin_to_die("starting._send_start.send: start")
@@ -234,7 +234,10 @@ class TestOrderInUse:
 
 @pytest.mark.xdist_group(LANES[1])
 class TestSandboxKilled:
-    @pytest.mark.parametrize("at", ["sending.send: send", "sending.send: update 3"])
+    @pytest.mark.parametrize(
+        "at",
+        ["sending.send: send", pytest.param("sending.send: update 3", marks=pytest.mark.long)],
+    )
     def test_everything_is_ordered_once_when_the_chain_dies_with_the_worker_and_both_come_back(
         self, payer: Payer, box: Box, at: str
     ) -> None:
