@@ -22,7 +22,7 @@ from tests.sandbox.taps import Notes, tapped
 
 TIMES = 10
 MANY = 50
-TOKENS = 90
+TOKENS = 75  # of each asset for each side; a dispenser gives up to 100 to whoever has fewer than that
 QUICK_STEP_S = 0.05
 PROVIDER_STEP_S = 2.0  # a real Provider's pace
 POLL_S = 5.0  # as often as ocean.py's own tutorial asks: READMEs/c2d-flow.md, step 7
@@ -107,8 +107,12 @@ def measure(*, folder: Path, portal: Portal | None = None) -> Part:
     except Missing as error:
         return Part(title=TITLE, told=f"Not measured: {error}.")
     with _ground(folder, python) as ground:
-        ours = portal(ground) if portal is not None else {}
-        ground.set_pace(QUICK_STEP_S)
+        ours: Mapping[str, Cost] = {}
+        if portal is not None:
+            _give_tokens(ground)
+            ours = portal(ground)
+            ground.set_pace(QUICK_STEP_S)
+        _give_tokens(ground)
         theirs = oceanpy_costs(ground)
     return compared(ours=ours, theirs=theirs)
 
@@ -215,9 +219,13 @@ def _place(
         dataset = library.call("publish_dataset", name="Readings", url=f"{files}/rows.csv")["did"]
         algorithm = library.call("publish_algorithm", name="Means", url=f"{files}/means.py")["did"]
         library.call("trust", dataset=dataset, algorithm=algorithm)
-        for asset in (dataset, algorithm):
-            library.call("dispense", asset=asset, tokens=TOKENS)
         yield Place(library, dict(urls), dataset, algorithm, notes)
+
+
+def _give_tokens(ground: Ground) -> None:
+    for place in (ground.tapped, ground.direct):
+        for asset in (place.dataset, place.algorithm):
+            place.library.call("dispense", asset=asset, tokens=TOKENS)
 
 
 def _count(place: Place) -> dict[str, Counter[str]]:
