@@ -21,8 +21,14 @@ from tests.services.fakes import OWNER, STRANGER
 from tests.services.test_launching import KEY
 
 CONSUMER = builders.RAW_PROVIDER_ENVIRONMENT["consumerAddress"]
+CHECKSUM = "sha256:" + "ab" * 32
 CODE = OwnAlgorithm(
-    image="python", tag="3.11", entrypoint="python3 $ALGO", code="print(1)", language="python", checksum=""
+    image="python",
+    tag="3.11",
+    entrypoint="python3 $ALGO",
+    code="print(1)",
+    language="python",
+    checksum=CHECKSUM,
 )
 
 
@@ -78,7 +84,7 @@ class TestOwnCode:
             "image": "python",
             "tag": "3.11",
             "entrypoint": "python3 $ALGO",
-            "checksum": "",
+            "checksum": CHECKSUM,
         }
         assert made.name == "Own code (python), Buoys 2025"
 

@@ -48,6 +48,9 @@ class RecordedWire(HTTPAdapter):
             ("GET", COMPUTE): [Answer.json([])],
             ("GET", NONCE): [Answer.json({"nonce": 1})],
             ("POST", FILE): [Answer.json([{"valid": True, "type": "url", "index": 0}])],
+            ("GET", DDO): [
+                Answer.json({"id": "did:op:" + "1" * 64})
+            ],  # the index is there: a refusal is believed
         }
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
