@@ -161,8 +161,9 @@ class Portal:
         waiting = ["--wait", "--timeout", str(DEADLINE_S - 10)] if wait else []
         return self.begin(
             *("launch_job", "--json", "--team", "demo", "--wallet", "demo", "--environment", "free"),
+            *(*named, *given, *waiting),
             *(() if algorithm.startswith("--") else ("--algorithm",)),
-            *(algorithm, *more, *named, *given, *waiting),
+            *(algorithm, *more),
         )
 
     def begin_watched(self, algorithm: str, *more: str, **options: Any) -> tuple[Command, str]:
