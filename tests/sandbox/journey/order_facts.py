@@ -10,10 +10,11 @@ ORDER_FACTS = {
     "ordering._write: move": Fact(
         "What is to be sent is written down with the orders that it makes, and the orders that are there are taken.",
         also=("orders are there", "orders to be renewed"),
+        long=("orders to be renewed",),
     ),
     "starting._not_planned: put_off": Fact("The plan is put off.", way="RPC away while planning"),
     # paid
-    "payments.carry_on: renew": Fact("The lease is renewed for another round.", nth=(1, 2, 3)),
+    "payments.carry_on: renew": Fact("The lease is renewed for another round.", nth=(1, 2, 3), long=(2, 3)),
     "sending.prepare: get_or_create": Fact("There is a count of this address's transactions."),
     "sending.prepare: update 2": Fact(
         "A number is reserved, and the bytes are stored with it; nothing was sent.", nth=EACH, long=LAST
@@ -22,7 +23,7 @@ ORDER_FACTS = {
         "The chain has the transaction; nobody here knows yet.",
         nth=EACH,
         also=("orders to be renewed",),
-        long=LAST,
+        long=(*LAST, "orders to be renewed"),
     ),
     "sending.send: update 3": Fact("A transaction is noted as sent.", nth=(1, 4), long=(4,)),
     "sending.find: update 4": Fact("A transaction is confirmed.", nth=EACH, long=LAST),
@@ -54,6 +55,7 @@ ORDER_FACTS = {
         "What an ended job has left under way is looked after.",
         way="put aside with a transaction prepared",
         also=("given up with a transaction sent",),
+        long=("given up with a transaction sent",),
     ),
     "running.pulse: enqueue SETTLE": Fact(
         "Looking after it is asked for.",
@@ -91,6 +93,7 @@ ORDERED_FACTS = {
             "stopped when an order is sent",
             "stopped when paid",
         ),
+        long=("stopped when prepared", "stopped when dispensed", "stopped when paid"),
     ),
 }
 
@@ -100,7 +103,7 @@ FROZEN_ORDERING = {
     "payments.carry_on: renew": Fact("about to prepare, or to send", nth=(1, 2), long=(2,)),
     "sending.prepare: get_or_create": Fact("about to sign"),
     "sending.prepare: update 2": Fact("about to go on to the next, or to send", nth=(1, 4), long=(1,)),
-    "sending.send: send": Fact("about to note that it was sent", nth=(1, 4)),
+    "sending.send: send": Fact("about to note that it was sent", nth=(1, 4), long=(1,)),
     "sending.find: update 4": Fact("about to go on", nth=(3,)),
     "payments._paid: move PAID": Fact("about to start"),
 }

@@ -213,6 +213,7 @@ class TestWhileItRuns:
         log = portal.archived(job_id)["algorithm.log"]
         assert b"100 %" not in log
 
+    @pytest.mark.long
     def test_several_jobs_are_asked_about_in_one_request(self, portal: Portal, name: str) -> None:
         backend = BACKENDS[name]
         jobs = [running(portal, backend, seconds=12) for _ in range(2)]

@@ -85,6 +85,7 @@ class TestOperatorServiceDown:
         assert (job["state"], job["reason"]) == ("SUCCEEDED", "exit_unknown")
         assert b"100 %" in portal.archived(job_id)["algorithm.log"]
 
+    @pytest.mark.long
     def test_job_that_was_launched_meanwhile_runs_once_when_it_is_back(self, portal: Portal) -> None:
         with down(portal, "operator-service", "1"):
             launched = portal.launch("Summary statistics (v4)", datasets=("Mauna Loa CO2 (v4)",), wait=False)
