@@ -6,6 +6,7 @@ sent again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -154,7 +155,7 @@ def start(*, job: Job, holder: str, clock: Clock) -> None:
             _note_earlier_jobs(job=job, backend=backend)
             with ordering.doubting(backend=backend, dids=_dids(job) if job.node.can.orders else ()):
                 report = _send_start(job=job, holder=holder, backend=backend, clock=clock)
-        if report is not None and not _is_this_job(job=job, report=report):
+        if report is not None and _this_job(job=job, reports=[report]) is None:
             raise BadAnswer(
                 "The node answered with another job than the one it was asked to start.",
                 code="another_job",
@@ -186,7 +187,7 @@ def _may_repeat(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
         # The look failed, which says nothing about the start: it still may have happened.
         Job.objects.put_off(job, holder=holder, at=now + LOOK_AGAIN, trouble=error.message)
         return False
-    found = next((r for r in reports if _is_this_job(job=job, report=r)), None)
+    found = _this_job(job=job, reports=reports)
     if found is not None:
         _accepted(
             job=job,
@@ -242,17 +243,23 @@ def _note_earlier_jobs(*, job: Job, backend: ComputeBackend) -> None:
     job.seen_before = with_order
 
 
-def _is_this_job(*, job: Job, report: JobReport) -> bool:
-    """Say whether a job that the node shows is the one: its wallet's, and by its tag or its order no other one."""
-    if report.owner != Address(job.wallet.address):
-        return False
-    if job.node.can.tags:
-        if report.tag != str(job.tag):
-            return False
-    elif report.agreement_id not in start_request(job).orders or report.long_id in job.seen_before:
-        return False
-    same = Job.objects.filter(node_id=job.node_id, node_job_id=report.long_id)
-    return not same.exclude(pk=job.pk).exists()
+def _this_job(*, job: Job, reports: Iterable[JobReport]) -> JobReport | None:
+    """Return the job among those that the node shows: its wallet's, by its tag or its order, and no other row's."""
+    owner, tags = Address(job.wallet.address), job.node.can.tags
+    orders = () if tags else start_request(job).orders
+    fitting = [
+        report
+        for report in reports
+        if report.owner == owner
+        and (
+            report.tag == str(job.tag)
+            if tags
+            else report.agreement_id in orders and report.long_id not in job.seen_before
+        )
+    ]
+    same = Job.objects.filter(node_id=job.node_id, node_job_id__in=[report.long_id for report in fitting])
+    taken = set(same.exclude(pk=job.pk).values_list("node_job_id", flat=True))
+    return next((report for report in fitting if report.long_id not in taken), None)
 
 
 def _send_start(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock) -> JobReport | None:

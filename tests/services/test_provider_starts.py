@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pytest_django import DjangoAssertNumQueries
 
 from jobs.lifecycle import State
 from jobs.models import Job
@@ -40,6 +41,21 @@ class TestLostStart:
 
         assert (lost.state, lost.node_job_id) == (State.RUNNING, quay.far.jobs[0].long_id)
         assert len(quay.far.called("start")) == 1
+
+    def test_is_found_among_many_with_few_questions_to_the_database(
+        self, quay: Quay, lost: Job, django_assert_max_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        quay.far.accept(starting.start_request(lost))
+        (mine,) = quay.far.jobs
+        others = [
+            mine.model_copy(update={"job_id": f"{n:032x}", "agreement_id": f"0x{n:064x}"})
+            for n in range(1, 51)
+        ]
+
+        with django_assert_max_num_queries(8):
+            found = starting._this_job(job=lost, reports=[*others, mine])
+
+        assert found == mine
 
     def test_that_arrives_late_is_looked_for_and_not_given_up(self, quay: Quay, lost: Job) -> None:
         def arrives_now(request: Any, proof: Any) -> Any:
