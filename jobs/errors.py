@@ -4,6 +4,7 @@
       NotAllowed      the person is known and may see the thing, but not do this (403)
       Missing         the thing is not there, or not this team's (404)
       InvalidInput    what was entered cannot be used; knows the field it belongs to
+      CannotOrder     what a start needs on the chain cannot be had
 
 Services define further subclasses beside the function that raises them. `jobs.web` turns them into responses.
 """
@@ -54,3 +55,9 @@ class InvalidInput(PortalError):
         super().__init__(message, code=code)
         self.field = field
         self.candidates = candidates
+
+
+class CannotOrder(PortalError):
+    """What a start needs on the chain cannot be had. Nothing was sent for it."""
+
+    code = "cannot_order"

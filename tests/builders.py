@@ -131,7 +131,7 @@ def make_member(*, team: Team, username: str, role: Role) -> User:
 
 def make_network(**values: Any) -> Network:
     """Make the sandbox's network, or return it."""
-    defaults = {"name": "Sandbox", "is_sandbox": True} | values
+    defaults: dict[str, Any] = {"name": "Sandbox", "is_sandbox": True} | values
     return Network.objects.get_or_create(chain_id=defaults.pop("chain_id", 8996), defaults=defaults)[0]
 
 

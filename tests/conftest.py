@@ -87,3 +87,17 @@ def own_storage(settings: pytest.FixtureRequest, tmp_path: Path) -> None:
     }
     settings.STORAGES = storages  # type: ignore[attr-defined]
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # type: ignore[attr-defined]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how long the kill matrix took in the slower of its lanes: it has a budget of 230 s with two."""
+    lanes: dict[str, float] = {}
+    cases: set[str] = set()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport) and "/test_killed_" in report.nodeid:
+                lane = getattr(report, "worker_id", "")
+                lanes[lane] = lanes.get(lane, 0.0) + report.duration
+                cases.add(report.nodeid)
+    if lanes:
+        terminalreporter.write_line(f"The kill matrix: {len(cases)} cases in {max(lanes.values()):.0f} s.")

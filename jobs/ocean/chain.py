@@ -136,9 +136,13 @@ class Chain:
         """Ask for the next nonce of an address, transactions that wait for their block counted in."""
         return read_number(self._ask("eth_getTransactionCount", str(address), "pending"), what="nonce")
 
-    def mined_nonce(self, *, address: Address) -> int:
-        """Ask how many transactions of an address are in blocks: every lower nonce is used up."""
-        return read_number(self._ask("eth_getTransactionCount", str(address), "latest"), what="nonce")
+    def mined_nonce(self, *, address: Address, at_block: int | None = None) -> int:
+        """Ask how many transactions of an address are in blocks: every lower nonce is used up.
+
+        at_block: as it was after this block; None for the newest.
+        """
+        block = "latest" if at_block is None else hex(at_block)
+        return read_number(self._ask("eth_getTransactionCount", str(address), block), what="nonce")
 
     def call(self, *, to: Address, data: bytes, sender: Address | None = None) -> bytes:
         """Ask a contract; at most 64 kB come back, none from an address without a contract.

@@ -265,6 +265,8 @@ class Capabilities:
     tags: our tag travels with a start and comes back; else a job is known by its order.
     token_nonces: a token stands in for the signature only, and wants a nonce beside it.
     trust_enforced: a free start too is refused where a publisher has not listed the algorithm.
+    no_list_trusts_all: where a publisher lists neither algorithms nor publishers, any published algorithm may run; a node
+    lets none run there. Source: provider v2.1.6, validation/algo.py; ocean-node 3.2.0, components/core/compute/utils.ts.
     packed_outputs: what an algorithm leaves comes as one archive, not file by file.
     """
 
@@ -277,6 +279,7 @@ class Capabilities:
     tags: bool = True
     token_nonces: bool = False
     trust_enforced: bool = False
+    no_list_trusts_all: bool = False
     packed_outputs: bool = False
     escrow: bool = False
 
@@ -302,6 +305,7 @@ CAPABILITIES: Mapping[str, Capabilities] = {
         tags=False,
         token_nonces=True,
         trust_enforced=True,
+        no_list_trusts_all=True,
     ),
 }
 

@@ -15,6 +15,7 @@ from jobs.access import Action, Actor
 from jobs.errors import Missing
 from jobs.models import Asset, Node, Wallet
 from jobs.models.networks import normal_endpoint
+from jobs.ocean.compute import CAPABILITIES, Capabilities
 from jobs.ocean.ddo import caution, consumable, parse_ddo
 from jobs.ocean.errors import BadAnswer
 from jobs.ocean.units import Address
@@ -69,7 +70,8 @@ class AssetList:
 class ServiceRow:
     """A service of an asset. node: the portal's name for its endpoint, "" if it has none.
 
-    allows_code: of one's own. parameters: what it asks for.
+    trusted: DIDs of algorithms; None where a list of publishers decides. allows_code: of one's own. parameters: what it
+    asks for.
     """
 
     id: str
@@ -79,7 +81,7 @@ class ServiceRow:
     endpoint: str
     node: str
     trusts_all: bool
-    trusted: tuple[str, ...]
+    trusted: tuple[str, ...] | None
     allows_code: bool
     parameters: tuple[Parameter, ...]
 
@@ -262,7 +264,7 @@ def parameters(stored: list[dict[str, Any]]) -> tuple[Parameter, ...]:
 
 def _service(service: Mapping[str, Any], nodes: Mapping[str, Node]) -> ServiceRow:
     node = nodes.get(normal_endpoint(str(service["endpoint"])))
-    listed = [str(entry.get("did", "")) for entry in trusted_algorithms(service)]
+    may_run = trusted(service, can=node.can if node else CAPABILITIES["ocean-node"])
     return ServiceRow(
         id=str(service["id"]),
         name=str(service.get("name") or ""),
@@ -270,16 +272,27 @@ def _service(service: Mapping[str, Any], nodes: Mapping[str, Node]) -> ServiceRo
         timeout_s=int(service.get("timeout_s") or 0),
         endpoint=str(service["endpoint"]),
         node=node.name if node else "",
-        trusts_all="*" in listed,
-        trusted=tuple(did for did in listed if did and did != "*"),
+        trusted=None if may_run is None else tuple(sorted(may_run - {"*"})),
+        trusts_all=may_run is not None and "*" in may_run,
         allows_code=bool((service.get("compute") or {}).get("allow_raw")),
         parameters=parameters(service.get("consumer_parameters") or []),
     )
 
 
-def trusted_algorithms(service: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the entries of a service's trusted list."""
-    return list((service.get("compute") or {}).get("trusted_algorithms") or ())
+def trusted(service: Mapping[str, Any], *, can: Capabilities) -> frozenset[str] | None:
+    """Return the DIDs of the algorithms that a service's publisher lets run, "*" for any of them.
+
+    None: a list of publishers decides, which speaks of the algorithm's NFT; the catalogue does not compare that. A node
+    takes an algorithm that one of the two lists names, a Provider one that both name. Source: as in Capabilities.
+    """
+    compute = service.get("compute") or {}
+    dids = frozenset(str(entry.get("did", "")) for entry in compute.get("trusted_algorithms") or ()) - {""}
+    publishers = bool(compute.get("trusted_publishers"))
+    if can.no_list_trusts_all:
+        if dids:
+            return dids - {"*"}  # there a DID that nobody has
+        return None if publishers else frozenset("*")
+    return None if publishers and "*" not in dids else dids
 
 
 def _text(value: object) -> str:

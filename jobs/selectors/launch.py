@@ -9,7 +9,7 @@ from typing import Any
 from jobs.access import Action, Actor, require
 from jobs.models import Asset, Environment, Node, Wallet
 from jobs.models.networks import normal_endpoint
-from jobs.selectors.catalogue import Parameter, parameters, trusted_algorithms
+from jobs.selectors.catalogue import Parameter, parameters, trusted
 from jobs.selectors.environments import EnvironmentCard, card
 
 # Where no algorithm of the team says how Python runs.
@@ -20,7 +20,7 @@ PYTHON = {"image": "python", "tag": "3.11-slim", "entrypoint": "python3 $ALGO"}
 class ServiceOption:
     """A compute service of a dataset, with the values that it asks for.
 
-    trusted: DIDs; None when the publisher's rule names no algorithms. allows_code: of one's own.
+    trusted: see the catalogue's trusted(). allows_code: of one's own.
     enforced: where it is served, a start that the publisher's rules do not allow is refused, a free one too.
     """
 
@@ -247,7 +247,7 @@ def _service(service: Mapping[str, Any], node: Node) -> ServiceOption:
         id=str(service["id"]),
         name=str(service.get("name") or service["id"]),
         node=node.name,
-        trusted=_trusted(service),
+        trusted=trusted(service, can=node.can),
         allows_code=bool((service.get("compute") or {}).get("allow_raw")),
         enforced=node.can.trust_enforced,
         parameters=parameters(service.get("consumer_parameters") or []),
@@ -259,13 +259,6 @@ def _why_not(compute: Iterable[Mapping[str, Any]]) -> str:
     if not endpoints:
         return "Offered for download only: it has no compute service."
     return f"Served by {endpoints[0]}, which is not among this portal's nodes. An operator can add it."
-
-
-def _trusted(service: Mapping[str, Any]) -> frozenset[str] | None:
-    # A list of publishers speaks of the algorithm's NFT, which the catalogue does not compare.
-    if (service.get("compute") or {}).get("trusted_publishers"):
-        return None
-    return frozenset(str(entry.get("did", "")) for entry in trusted_algorithms(service))
 
 
 def _algorithm(asset: Asset) -> AlgorithmOption:

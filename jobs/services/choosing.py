@@ -330,14 +330,32 @@ def _refuse_where_own_code_is_not_allowed(inputs: tuple[_Input, ...]) -> None:
             )
 
 
+def _refuse_other_chains(
+    *, inputs: tuple[_Input, ...], algorithm: _Algorithm, environment: Environment
+) -> None:
+    """Refuse what lives on another chain than the one on which the environment takes its orders."""
+    chain_id = environment.chain_id or environment.node.network.chain_id
+    for asset, field in _named_assets(inputs=inputs, algorithm=algorithm):
+        if asset.chain_id != chain_id:
+            raise InvalidInput(
+                f"“{asset.name}” is on chain {asset.chain_id}, and this environment takes orders on chain "
+                f"{chain_id} alone.",
+                field=field,
+                code="different_chains",
+            )
+
+
+def _named_assets(*, inputs: tuple[_Input, ...], algorithm: _Algorithm) -> list[tuple[Asset, str]]:
+    """Return the published assets of a job, each with the field that it was chosen in."""
+    named = [(x.dataset, "datasets") for x in inputs]
+    return named if algorithm.asset is None else [*named, (algorithm.asset, "algorithm")]
+
+
 def _refuse_what_cannot_be_consumed(
     *, inputs: tuple[_Input, ...], algorithm: _Algorithm, users: Iterable[str]
 ) -> None:
     """Refuse assets that are disabled, or that their publisher keeps from one of the users."""
-    named = [(x.dataset, "datasets") for x in inputs]
-    if algorithm.asset is not None:
-        named.append((algorithm.asset, "algorithm"))
-    for (asset, field), user in product(named, users):
+    for (asset, field), user in product(_named_assets(inputs=inputs, algorithm=algorithm), users):
         refusal = catalogue.refusal(asset=asset, address=user)
         if refusal is not None:
             raise InvalidInput(f"“{asset.name}”: {refusal.sentence}", field=field, code=refusal.code)

@@ -170,13 +170,15 @@ def go_on(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
     _require_stop(actor=actor, job=job)
     if job.state != State.NEEDS_ATTENTION or not job.attention_from:
         return False
+    reason, sentence = _verdict(job)
     with transaction.atomic():
         won = Job.objects.move(
             job_id=job.pk,
             before=State.NEEDS_ATTENTION,
             after=State(job.attention_from),
             now=now,
-            message=f"{actor.name} asked the portal to go on.",
+            reason=reason,
+            message=f"{actor.name} asked the portal to go on. {sentence}".strip()[:500],
             actor_id=actor.user_id,
             next_check_at=now,
             trouble="",
@@ -212,6 +214,15 @@ def give_up(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
         actor_id=actor.user_id,
         ended_at=now,
     )
+
+
+def _verdict(job: Job) -> tuple[str, str]:
+    """Return reason and sentence of a job whose results were being fetched when it was put aside: they stay."""
+    if job.attention_from != State.COLLECTING:
+        return "", ""
+    told = job.events.filter(kind=JobEvent.Kind.STATE, before=State.RUNNING, after=State.COLLECTING)
+    event = told.order_by("-pk").first()
+    return (event.reason, event.message) if event is not None else ("", "")
 
 
 def _algorithm_again(job: Job) -> str | OwnAlgorithm:

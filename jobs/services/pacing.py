@@ -3,6 +3,9 @@
 A node takes its steps at a pace of its own, which its earlier jobs show. A job that nothing holds up is asked about twice:
 when its algorithm should run, and when the job should be over. While its live log flows, that tells more than any
 question. What takes longer than it should is asked about every 3 s.
+
+A Provider tells neither when an algorithm started nor what it logs: only questions show that a job is over. They come when
+the same job was over before, and else the further apart the longer a step lasts.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from jobs.lifecycle import State
 from jobs.models import Job
 from jobs.ocean.compute import JobReport
 from jobs.ocean.verdicts import phase_of
@@ -25,6 +29,8 @@ AFTER_LOG = timedelta(seconds=3.1)
 MARGIN = timedelta(seconds=0.5)  # a question that comes too early has to be asked again
 SHOWN_BY = 5  # jobs; a node that has changed is known anew after so many
 SLOWER_MAX = timedelta(seconds=1)  # the next job may be shorter than all before it
+LATE_BY = 1 / 3  # of the time that a step has lasted, where nothing else tells of its end
+ALIKE_AMONG = 20  # jobs that are looked through for the same one
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,45 @@ def pace_of(*, job: Job) -> Pace:
         lead=_quickest((_between(x, "created_at", "algo_started_at") for x in reports), usual=RECORDED.lead),
         rest=_quickest((_between(x, "algo_started_at", "finished_at") for x in reports), usual=RECORDED.rest),
     )
+
+
+def look_again(*, job: Job, now: datetime, report: JobReport | None = None) -> datetime:
+    """Return when to ask about a watched job again, whose live log nobody reads. report: what is not in the row yet."""
+    seen = sight(job=job, now=now, report=report)
+    if job.node.can.live_logs:
+        return next_look(sight=seen, pace=pace_of(job=job), now=now)
+    usual = usual_length(job=job) if seen.phase == "running" else None
+    return next_look_without_log(sight=seen, usual=usual, now=now)
+
+
+def usual_length(*, job: Job) -> timedelta | None:
+    """Return the quickest that the team's last successful runs of the same job were at this node; None without any."""
+    alike = Job.objects.filter(
+        team_id=job.team_id, node_id=job.node_id, algorithm_id=job.algorithm_id, state=State.SUCCEEDED
+    )
+    newest = alike.order_by("-requested_at", "pk").prefetch_related("inputs")[:ALIKE_AMONG]
+    mine = _work(job)
+    lengths = [_between(x.report or {}, "created_at", "finished_at") for x in newest if _work(x) == mine]
+    known = [length for length in lengths[:SHOWN_BY] if length is not None]
+    return min(known, default=None)
+
+
+def _work(job: Job) -> tuple[object, ...]:
+    """Return what a job's length depends on, its algorithm and node aside."""
+    return job.parameters, job.own_algorithm, sorted(x.dataset_id for x in job.inputs.all())
+
+
+def next_look_without_log(*, sight: Sight, usual: timedelta | None, now: datetime) -> datetime:
+    """Return when to ask again about a watched job that only answers tell of.
+
+    usual: from taking the job in to its end; None where nothing is known. What nobody watches is asked about no less.
+    """
+    lasts = (now - sight.seen_at) * LATE_BY
+    wait = max(lasts, NEAR_THE_END if sight.phase == "publishing" else WATCHED_EVERY)
+    if sight.phase == "running" and usual is not None:
+        due = sight.accepted_at + usual + MARGIN
+        wait = due - now if due > now else wait
+    return now + min(wait, UNWATCHED_EVERY)
 
 
 def next_look(*, sight: Sight, pace: Pace, now: datetime) -> datetime:

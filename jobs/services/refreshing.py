@@ -213,8 +213,7 @@ def _note_trouble(*, running: Any, message: str, now: datetime) -> None:
 
 
 def _next_check(*, job: Job, report: JobReport, now: datetime) -> Case:
-    seen = pacing.sight(job=job, now=now, report=report)
-    planned = pacing.next_look(sight=seen, pace=pacing.pace_of(job=job), now=now)
+    planned = pacing.look_again(job=job, now=now, report=report)
     # Decided by the database: somebody may begin to watch at this moment, or the log may end. Both make the job due
     # earlier, and must not be outvoted.
     unwatched = Q(watched_until=None) | Q(watched_until__lte=now)
@@ -230,7 +229,7 @@ def _first_look(*, job: Job, now: datetime) -> datetime:
     """Return when to ask for somebody who has just come: at once, unless what is known is fresh."""
     if job.report_at is None or now - job.report_at > WATCHED_EVERY:
         return now
-    return pacing.next_look(sight=pacing.sight(job=job, now=now), pace=pacing.pace_of(job=job), now=now)
+    return pacing.look_again(job=job, now=now)
 
 
 def _is_watched(job: Job, now: datetime) -> bool:

@@ -6,11 +6,13 @@ sent again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import F
 
+from jobs.errors import CannotOrder
 from jobs.lifecycle import State
 from jobs.models import Job, JobEvent
 from jobs.ocean.compute import ComputeBackend, JobReport
@@ -71,7 +73,7 @@ def _plan(*, job: Job, holder: str, clock: Clock) -> None:
     except ordering.OrderTaken as error:
         Job.objects.put_off(job, holder=holder, at=clock() + SOON, trouble=error.message)
         return
-    except (payments.CannotOrder, NoChain) as error:
+    except (CannotOrder, NoChain) as error:
         _end_unstarted(job=job, holder=holder, reason=error.code, message=error.message, now=clock())
         return
     except OceanError as error:
@@ -104,7 +106,7 @@ def pay(*, job: Job, holder: str, clock: Clock) -> None:
     """Bring the job's transactions forward; start it once all are confirmed."""
     try:
         look_again_at = payments.carry_on(job=job, holder=holder, clock=clock)
-    except payments.CannotOrder as error:
+    except CannotOrder as error:
         _put_aside(job=job, holder=holder, reason=error.code, message=error.message, now=clock())
         return
     except (NoChain, VaultLocked) as error:
@@ -125,7 +127,7 @@ def pay(*, job: Job, holder: str, clock: Clock) -> None:
         return
     if look_again_at is not None:
         Job.objects.filter(pk=job.pk, state=State.PAYING, lease_holder=holder).update(
-            next_check_at=look_again_at, version=F("version") + 1
+            next_check_at=look_again_at, trouble="", trouble_count=0, version=F("version") + 1
         )
         return
     job.refresh_from_db()
@@ -151,8 +153,9 @@ def start(*, job: Job, holder: str, clock: Clock) -> None:
             ):
                 return
             _note_earlier_jobs(job=job, backend=backend)
-            report = _send_start(job=job, holder=holder, backend=backend, clock=clock)
-        if report is not None and not _is_this_job(job=job, report=report):
+            with ordering.doubting(backend=backend, dids=_dids(job) if job.node.can.orders else ()):
+                report = _send_start(job=job, holder=holder, backend=backend, clock=clock)
+        if report is not None and _this_job(job=job, reports=[report]) is None:
             raise BadAnswer(
                 "The node answered with another job than the one it was asked to start.",
                 code="another_job",
@@ -184,7 +187,7 @@ def _may_repeat(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
         # The look failed, which says nothing about the start: it still may have happened.
         Job.objects.put_off(job, holder=holder, at=now + LOOK_AGAIN, trouble=error.message)
         return False
-    found = next((r for r in reports if _is_this_job(job=job, report=r)), None)
+    found = _this_job(job=job, reports=reports)
     if found is not None:
         _accepted(
             job=job,
@@ -240,17 +243,23 @@ def _note_earlier_jobs(*, job: Job, backend: ComputeBackend) -> None:
     job.seen_before = with_order
 
 
-def _is_this_job(*, job: Job, report: JobReport) -> bool:
-    """Say whether a job that the node shows is the one: its wallet's, and by its tag or its order no other one."""
-    if report.owner != Address(job.wallet.address):
-        return False
-    if job.node.can.tags:
-        if report.tag != str(job.tag):
-            return False
-    elif report.agreement_id not in start_request(job).orders or report.long_id in job.seen_before:
-        return False
-    same = Job.objects.filter(node_id=job.node_id, node_job_id=report.long_id)
-    return not same.exclude(pk=job.pk).exists()
+def _this_job(*, job: Job, reports: Iterable[JobReport]) -> JobReport | None:
+    """Return the job among those that the node shows: its wallet's, by its tag or its order, and no other row's."""
+    owner, tags = Address(job.wallet.address), job.node.can.tags
+    orders = () if tags else start_request(job).orders
+    fitting = [
+        report
+        for report in reports
+        if report.owner == owner
+        and (
+            report.tag == str(job.tag)
+            if tags
+            else report.agreement_id in orders and report.long_id not in job.seen_before
+        )
+    ]
+    same = Job.objects.filter(node_id=job.node_id, node_job_id__in=[report.long_id for report in fitting])
+    taken = set(same.exclude(pk=job.pk).values_list("node_job_id", flat=True))
+    return next((report for report in fitting if report.long_id not in taken), None)
 
 
 def _send_start(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock) -> JobReport | None:
@@ -280,6 +289,11 @@ def _send_start(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
     return signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=send)
 
 
+def _dids(job: Job) -> list[str]:
+    published = [job.algorithm.did] if job.algorithm is not None else []
+    return [*job.inputs.values_list("dataset__did", flat=True), *published]
+
+
 def _accepted(*, job: Job, report: JobReport, holder: str, now: datetime, message: str) -> None:
     won = Job.objects.move(
         job_id=job.pk,
@@ -304,7 +318,7 @@ def _accepted(*, job: Job, report: JobReport, holder: str, now: datetime, messag
 def _start_failed(*, job: Job, holder: str, error: OceanError, now: datetime) -> None:
     """Decide after a start that was not answered with a job: certainly refused, certainly not sent, or unknown."""
     refused = not error.maybe_happened and not error.retryable
-    if error.code == "order_in_use" and job.start_attempts > 1:
+    if error.code == "order_in_use" and job.start_sent_at is not None:
         # The job that uses the order may be this one, from a start whose answer was lost.
         Job.objects.put_off(job, holder=holder, at=now + LOOK_AGAIN, trouble=error.message)
         return

@@ -9,11 +9,15 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import archive, clicks, endings, memory, oceanpy
+import django
+
+from tests.benchmarks import archive, clicks, endings, memory, oceanpy, portalside
 from tests.benchmarks.site import open_site, run_alone
 from tests.benchmarks.table import Part, Row, shown, table, written
 
@@ -25,17 +29,27 @@ DATASET, ALGORITHM = "Iris flowers", "Summary statistics"
 
 def main() -> None:
     """Measure everything, print it, and write RESULTS.md. A missed aim is told, and is no error: times are no tests."""
+    load = os.getloadavg()[0]
+    parts: list[Part] = []
     with tempfile.TemporaryDirectory(prefix="ocean-portal-bench-") as folder:
-        parts: list[Part] = []
         for part in _parts(Path(folder)):
             print(written(part), end="\n\n", flush=True)
             parts.append(part)
-    missed = [row.what for part in parts for row in part.rows if row.met is False]
-    verdict = f"Aims not met: {len(missed)}." if missed else "Every aim is met."
-    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
-    head = f"# What was measured\n\nWritten by `make bench`. {machine}. Take the ratios, not the times. {verdict}"
-    RESULTS.write_text("\n\n".join([head, *map(written, parts)]) + "\n")
-    print(verdict)
+    told = summary(parts, date=datetime.now(UTC), loads=(load, os.getloadavg()[0]))
+    RESULTS.write_text("\n\n".join(["# What was measured", told, *map(written, parts)]) + "\n")
+    print(told)
+
+
+def summary(parts: Sequence[Part], *, date: datetime, loads: tuple[float, float]) -> str:
+    """Say when and where it was measured, and which aims were not met. loads: before the run and at its end."""
+    missed = [f"{part.title}: {row.what}" for part in parts for row in part.rows if row.met is False]
+    lines = [
+        f"Written by `make bench` on {date:%Y-%m-%d}, with Python {platform.python_version()} and Django "
+        f"{django.__version__}, on {os.cpu_count()} cores of {platform.system()}; load {loads[0]:.1f} before the run and "
+        f"{loads[1]:.1f} at its end, its own included. Take the ratios, not the times.",
+        f"Aims not met: {len(missed)}." if missed else "Every aim is met.",
+    ]
+    return "\n\n".join([*lines, *(["\n".join(f"- {what}" for what in missed)] if missed else [])])
 
 
 def _parts(folder: Path) -> Iterator[Part]:
@@ -43,13 +57,15 @@ def _parts(folder: Path) -> Iterator[Part]:
         assets = {"dataset": site.box.did(DATASET), "algorithm": site.box.did(ALGORITHM)}
         yield clicks.measure(site, **assets)
         yield endings.measure(site, **assets)
-        yield _pages(run_alone(site, folder=folder / "pages", call="pages.main()"))
+        yield pages_part(run_alone(site, folder=folder / "pages", call="pages.main()"))
         yield archive.measure(site, folder=folder)
-    yield oceanpy.measure(folder=folder / "oceanpy")  # portal=: who does the same acts with the portal
+    ours = partial(portalside.measure, folder=folder / "portals")
+    yield oceanpy.measure(folder=folder / "oceanpy", portal=ours)
     yield memory.measure(folder=folder)
 
 
-def _pages(told: dict[str, Any]) -> Part:
+def pages_part(told: dict[str, Any]) -> Part:
+    """Lay out what the process that asked for the pages told."""
     pages = told["pages"]
     lines = [
         (

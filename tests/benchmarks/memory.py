@@ -18,7 +18,7 @@ IDLE_S = 3.0
 PAGES = ("", "jobs/", "jobs/launch/", "catalogue/", "environments/", "wallets/")
 # What a process's command line tells it by.
 PARTS = {
-    "ocean_portal.sandbox": "sandbox (node and chain)",
+    "ocean_portal.sandbox": "sandbox (node, chain, Provider and Aquarius)",
     "worker": "worker",
     "ocean_portal.wsgi": "web server",
 }
@@ -26,8 +26,8 @@ PARTS = {
 
 def measure(*, folder: Path) -> Part:
     """Start `make demo`, use its pages and run a job as a person would, and weigh its processes."""
-    portal, node, chain = free_ports(3)
-    demo = Demo(folder=folder, ports=(portal, node, chain))
+    portal, node, chain, provider, aquarius = free_ports(5)
+    demo = Demo(folder=folder, ports=(portal, node, chain, provider, aquarius))
     try:
         demo.start()
         _use(demo)

@@ -22,7 +22,7 @@ from tests.sandbox.taps import Notes, tapped
 
 TIMES = 10
 MANY = 50
-TOKENS = 90
+TOKENS = 75  # of each asset for each side; a dispenser gives up to 100 to whoever has fewer than that
 QUICK_STEP_S = 0.05
 PROVIDER_STEP_S = 2.0  # a real Provider's pace
 POLL_S = 5.0  # as often as ocean.py's own tutorial asks: READMEs/c2d-flow.md, step 7
@@ -30,20 +30,35 @@ LIFE_RUNS_S = 45  # of the 60 that the environments give a job
 HOUR_S = 3600
 FEWER = 10  # how many times fewer requests the portal should need over a job's life
 PEERS = ("provider", "aquarius", "chain")
+PORTAL_TOLD = (
+    "The portal: `launch_job` from the launch until all is archived, with --wait (as when a page is open) and without; "
+    "everything that it asks meanwhile counts, its look at the environments once a minute too. Documents it has read when "
+    "they came into the catalogue. Its single acts are the worker's calls of services, the database included; it archives "
+    "all five results of a job, and whoever wants the outputs later asks no far side. "
+)
 TITLE = "Against ocean.py, at a Provider"
 
 PAY, PAY_AGAIN, START = "pay, new orders", "pay, orders still good", "start"
 STATUS, STATUS_OF_MANY, STOP = "status of a job", f"status of {MANY} jobs", "stop"
 RESULT, LOGS = "a result", "the outputs of a job (of 5 results)"
 LIFE = "a job's life"
+# The portal alone knows these; beside them stands ocean.py's only way.
+LIFE_AGAIN = "a job's life, the same job again"
+LIFE_UNWATCHED = "a job's life, nobody watching"
+LIVES = (LIFE, LIFE_AGAIN, LIFE_UNWATCHED)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What an act cost: requests by peer (see PEERS); seconds: the median, None where the Provider's pace decides."""
+    """What an act cost.
+
+    requests: by peer, see PEERS. seconds: the median, None where the Provider's pace decides. late_s: of a life, from
+    the job's end at the Provider until all its results are here.
+    """
 
     requests: Mapping[str, int]
     seconds: float | None = None
+    late_s: float | None = None
 
     @property
     def at_ocean(self) -> int:
@@ -92,17 +107,28 @@ def measure(*, folder: Path, portal: Portal | None = None) -> Part:
     except Missing as error:
         return Part(title=TITLE, told=f"Not measured: {error}.")
     with _ground(folder, python) as ground:
-        ours = portal(ground) if portal is not None else {}
-        ground.set_pace(QUICK_STEP_S)
+        ours: Mapping[str, Cost] = {}
+        if portal is not None:
+            _give_tokens(ground)
+            ours = portal(ground)
+            ground.set_pace(QUICK_STEP_S)
+        _give_tokens(ground)
         theirs = oceanpy_costs(ground)
+    return compared(ours=ours, theirs=theirs)
+
+
+def compared(*, ours: Mapping[str, Cost], theirs: Mapping[str, Cost]) -> Part:
+    """Lay out what was measured; ours may be empty."""
     return Part(
         title=TITLE,
         told=f"ocean.py (ocean-lib {VERSION}, unmodified, in its own Python) and the portal do the same with the same "
         f"assets at the sandbox's Provider. Requests are counted before the servers; times (medians of {TIMES}) are taken "
-        f"without the counter between. {LIFE.capitalize()}: both documents, the environments, new orders, start, status "
-        f"until it has ended (ocean.py's tutorial asks every {POLL_S:.0f} s), and each of its five results once; it "
-        f"computes for {LIFE_RUNS_S} s, at a pace of {PROVIDER_STEP_S:.0f} s a step. Getting datatokens is not in it. "
-        f"The aims count Provider and Aquarius, not the chain.",
+        f"without the counter between. {LIFE.capitalize()}: it computes for {LIFE_RUNS_S} s, at a pace of "
+        f"{PROVIDER_STEP_S:.0f} s a step. ocean.py: both documents, the environments, new orders, start, status until it "
+        f"has ended (its tutorial asks every {POLL_S:.0f} s), and each of its five results once. "
+        f"{PORTAL_TOLD if ours else ''}Getting datatokens is not in it. "
+        f"The aims count Provider and Aquarius, not the chain: one request, and "
+        f"{FEWER} times fewer than ocean.py over a life.",
         rows=tuple(_rows(ours, theirs)),
         more=_by_peer(ours, theirs),
     )
@@ -110,19 +136,21 @@ def measure(*, folder: Path, portal: Portal | None = None) -> Part:
 
 def oceanpy_costs(ground: Ground) -> dict[str, Cost]:
     """Do every act with ocean.py and return what each cost."""
-    counted, took = _count(ground.tapped), _time(ground.direct)
+    asked, took = _count(ground.tapped), _time(ground.direct)
     jobs = _many(ground.tapped)
-    counted[STATUS_OF_MANY] = _counted(ground.tapped, lambda: _statuses(ground.tapped, jobs))
+    asked[STATUS_OF_MANY] = counted(ground.tapped, lambda: _statuses(ground.tapped, jobs))
     took[STATUS_OF_MANY] = _statuses(ground.direct, jobs)
+    costs = {act: Cost(requests, took[act]) for act, requests in asked.items()}
     ground.set_pace(PROVIDER_STEP_S)
-    counted[LIFE] = _counted(ground.tapped, lambda: _live(ground.tapped))
-    return {act: Cost(requests, took.get(act)) for act, requests in counted.items()}
+    late: list[float] = []
+    life = counted(ground.tapped, lambda: late.append(_live(ground.tapped)))
+    return costs | {LIFE: Cost(life, late_s=late[0])}
 
 
 def _rows(ours: Mapping[str, Cost], theirs: Mapping[str, Cost]) -> Iterator[Row]:
-    aims = {STATUS_OF_MANY: 1.0, LIFE: theirs[LIFE].at_ocean / FEWER}
-    for act, their in theirs.items():
-        our = ours.get(act)
+    aims = {STATUS_OF_MANY: 1.0, **dict.fromkeys(LIVES, theirs[LIFE].at_ocean / FEWER)}
+    for act in (*theirs, *(act for act in ours if act not in theirs)):
+        our, their = ours.get(act), theirs.get(act, theirs[LIFE])
         if our is None:
             yield Row(f"ocean.py, {act}: requests", their.at_ocean, "")
             continue
@@ -135,12 +163,17 @@ def _rows(ours: Mapping[str, Cost], theirs: Mapping[str, Cost]) -> Iterator[Row]
         )
         if our.seconds is not None and their.seconds is not None:
             yield Row(f"{act}; beside: ocean.py", 1000 * our.seconds, "ms", beside=1000 * their.seconds)
+        if our.late_s is not None:
+            yield Row(f"{act}: ended until all results are here", our.late_s, "s", beside=their.late_s)
 
 
 def _by_peer(ours: Mapping[str, Cost], theirs: Mapping[str, Cost]) -> str:
     sides = {"ocean.py": theirs} | ({"portal": ours} if ours else {})
     head = ["act"] + [f"{side}: {what}" for side in sides for what in (*PEERS, "time")]
-    lines = [[act, *(cell for costs in sides.values() for cell in _cells(costs.get(act)))] for act in theirs]
+    lines = [
+        [act, *(cell for costs in sides.values() for cell in _cells(costs.get(act)))]
+        for act in {**theirs, **ours}
+    ]
     return table(head, lines)
 
 
@@ -186,9 +219,13 @@ def _place(
         dataset = library.call("publish_dataset", name="Readings", url=f"{files}/rows.csv")["did"]
         algorithm = library.call("publish_algorithm", name="Means", url=f"{files}/means.py")["did"]
         library.call("trust", dataset=dataset, algorithm=algorithm)
-        for asset in (dataset, algorithm):
-            library.call("dispense", asset=asset, tokens=TOKENS)
         yield Place(library, dict(urls), dataset, algorithm, notes)
+
+
+def _give_tokens(ground: Ground) -> None:
+    for place in (ground.tapped, ground.direct):
+        for asset in (place.dataset, place.algorithm):
+            place.library.call("dispense", asset=asset, tokens=TOKENS)
 
 
 def _count(place: Place) -> dict[str, Counter[str]]:
@@ -197,18 +234,18 @@ def _count(place: Place) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = {}
     started: list[str] = []
     environment = library.call("free_environment")
-    found[PAY] = _counted(place, lambda: _pay(place, environment))
+    found[PAY] = counted(place, lambda: _pay(place, environment))
     inputs = _pay(place, environment)
-    found[PAY_AGAIN] = _counted(place, lambda: _pay(place, environment, inputs))
-    found[START] = _counted(place, lambda: started.append(_start(place, inputs, environment)))
+    found[PAY_AGAIN] = counted(place, lambda: _pay(place, environment, inputs))
+    found[START] = counted(place, lambda: started.append(_start(place, inputs, environment)))
     job = {"dataset": place.dataset, "job": started[0]}
-    found[STATUS] = _counted(place, lambda: library.call("status", **job))
-    _wait(place, job["job"])
-    found[RESULT] = _counted(place, lambda: library.call("result", **job, index=0))
-    found[LOGS] = _counted(place, lambda: library.call("logs", **job, kind="output"))
+    found[STATUS] = counted(place, lambda: library.call("status", **job))
+    wait_for_end(place, job["job"])
+    found[RESULT] = counted(place, lambda: library.call("result", **job, index=0))
+    found[LOGS] = counted(place, lambda: library.call("logs", **job, kind="output"))
     running = _run_long(place, inputs, environment)
-    found[STOP] = _counted(place, lambda: library.call("stop", dataset=place.dataset, job=running))
-    _wait(place, running)
+    found[STOP] = counted(place, lambda: library.call("stop", dataset=place.dataset, job=running))
+    wait_for_end(place, running)
     return found
 
 
@@ -230,17 +267,17 @@ def _time(place: Place) -> dict[str, float]:
         ask(PAY_AGAIN, "pay", **inputs, **(terms | {"seconds": HOUR_S // 2}))
         job = {"dataset": place.dataset, "job": ask(START, "start", **inputs, environment=environment)}
         ask(STATUS, "status", **job)
-        _wait(place, job["job"])
+        wait_for_end(place, job["job"])
         ask(RESULT, "result", **job, index=0)
         ask(LOGS, "logs", **job, kind="output")
         running = _run_long(place, inputs, environment)
         ask(STOP, "stop", dataset=place.dataset, job=running)
-        _wait(place, running)
+        wait_for_end(place, running)
     return {act: median(times) for act, times in took.items()}
 
 
-def _live(place: Place) -> None:
-    """Take a job from its documents to its last result, as ocean.py's tutorial does."""
+def _live(place: Place) -> float:
+    """Take a job from its documents to its last result, as ocean.py's tutorial does; return how late that was."""
     for did in (place.dataset, place.algorithm):
         place.library.call("resolve", did=did)
     environment = place.library.call("free_environment")
@@ -251,6 +288,7 @@ def _live(place: Place) -> None:
     assert len(report["results"]) == 5, report
     for index, _ in enumerate(report["results"]):
         place.library.call("result", **job, index=index)
+    return time.time() - float(report["dateFinished"])
 
 
 def _many(place: Place) -> list[str]:
@@ -268,9 +306,11 @@ def _statuses(place: Place, jobs: list[str]) -> float:
     return sum(place.library.ask("status", dataset=place.dataset, job=job).seconds for job in jobs)
 
 
-def _counted(place: Place, act: Callable[[], object]) -> Counter[str]:
-    """Do an act and return how many requests each peer got."""
-    assert place.notes is not None
+def counted(place: Place, act: Callable[[], object]) -> Counter[str]:
+    """Do an act and return how many requests each peer got; none on a way without taps."""
+    if place.notes is None:
+        act()
+        return Counter()
     mark = len(place.notes.asked)
     act()
     return Counter(item.peer for item in place.notes.since(mark))
@@ -299,11 +339,17 @@ def _start(place: Place, inputs: dict[str, Any], environment: dict[str, Any], *,
 def _run_long(place: Place, inputs: dict[str, Any], environment: dict[str, Any]) -> str:
     """Start a job that lasts, and return its id when it runs."""
     job = _start(place, inputs, environment, seconds=50)
-    wait_for(lambda: _report(place, job)["status"] == 40, "a running job")
+    wait_until_running(place, job)
     return job
 
 
-def _wait(place: Place, job: str) -> None:
+def wait_until_running(place: Place, job: str) -> None:
+    """Wait until a job's algorithm runs at the Provider."""
+    wait_for(lambda: _report(place, job)["status"] == 40, "a running job")
+
+
+def wait_for_end(place: Place, job: str) -> None:
+    """Wait until a job has ended at the Provider."""
     wait_for(lambda: _report(place, job)["dateFinished"], "the end of a job")
 
 

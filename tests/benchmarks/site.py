@@ -128,6 +128,8 @@ class Site(Portal):
         self.write(
             "UPDATE jobs_nodebudget SET spent = '[]', version = version + 1"
         )  # what was asked before was another minute
+        # Nor does a node become 40 times slower: what its earlier jobs showed of its pace is forgotten.
+        self.write("UPDATE jobs_job SET report = NULL WHERE ended_at IS NOT NULL")
 
     def node_row(self, job_id: str) -> tuple[float, float | None]:
         """Return when the node took a job in and when it finished it (epoch), by the node's own table."""

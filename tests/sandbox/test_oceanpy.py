@@ -14,7 +14,12 @@ from tests.sandbox.running import running_sandbox
 from tests.sandbox.taps import tapped
 
 # The time to install the library, once, is in a fixture and not a test's.
-pytestmark = [pytest.mark.xdist_group("oceanpy"), pytest.mark.timeout(60, func_only=True)]
+# Its Python and its libraries take a minute to install: what everybody runs does not wait for them.
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.xdist_group("oceanpy"),
+    pytest.mark.timeout(60, func_only=True),
+]
 
 # What was recorded with the library itself, and is done again; a start with an order in use was recorded without it.
 SCENARIOS = (

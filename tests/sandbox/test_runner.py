@@ -140,8 +140,9 @@ class TestLimits:
         assert frames(log)[-1][1].strip().endswith(b"the sandbox's limit]")
 
     def test_killed_runner_takes_its_algorithm_along(self, tmp_path: Path, walls: bool) -> None:
-        code = "import os, time\nprint('on', flush=True)\nwhile True:\n"
+        code = "import os, time\nwhile True:\n"
         code += "    open(os.environ['DATA_ROOT'] + '/outputs/beat', 'w').write(str(time.time()))\n"
+        code += "    print('on', flush=True)\n"  # there is a beat before the test goes on
         code += "    time.sleep(0.02)\n"
         folder = prepare(tmp_path / "job", code)
         process = start(folder, walls=walls)

@@ -42,7 +42,7 @@ class Exchange:
     @property
     def asks_cut(self) -> bool:
         """Whether the recording keeps only the begin of what was sent."""
-        return len(self.request.get("body_hex") or "") < 2 * self.request.get("body_bytes", 0)
+        return bool(len(self.request.get("body_hex") or "") < 2 * self.request.get("body_bytes", 0))
 
     @property
     def query(self) -> dict[str, str]:

@@ -141,3 +141,28 @@ def place(team: Team) -> Place:
         algorithm=builders.make_asset(team=team, node=node, kind="algorithm"),
         wallet=builders.make_wallet(team=team),
     )
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A chain with what the tests spend; each test puts it back. Imported here: its engine takes a second to load."""
+    from ocean_portal.sandbox.chain import Chain
+    from tests.services.quay import deployed_on
+
+    chain = Chain(tmp_path_factory.mktemp("chain"), clock=lambda: builders.NOW.timestamp())
+    yield deployed_on(chain)
+    chain.close()
+
+
+@pytest.fixture
+def quay(team: Team, deployed: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A Provider over a real chain. Patched by name, because the gateway is where rows become clients."""
+    from tests.services.quay import make_quay
+
+    before = deployed.chain.rpc("evm_snapshot", [])
+    deployed.chain.rpc("evm_setAutomine", [True])
+    made = make_quay(team=team, deployed=deployed, clock=clock)
+    monkeypatch.setattr(gateway, "Transport", made.transport)
+    monkeypatch.setattr(gateway, "Provider", made.provider)
+    yield made
+    deployed.chain.rpc("evm_revert", [before])

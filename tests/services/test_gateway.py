@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import transaction
 
-from jobs.models import Node, NodeToken, NonceLease, Wallet
-from jobs.ocean.errors import Rejected
+from jobs.lifecycle import State
+from jobs.models import Job, Network, Node, NodeToken, NonceLease, Team, Wallet
+from jobs.ocean.compute import CAPABILITIES
+from jobs.ocean.errors import Refused, Rejected
 from jobs.ocean.signing import Pen, Proof, Token
+from jobs.ocean.transport import Transport
 from jobs.services import budget, gateway, vault
 from jobs.services.budget import OutOfBudget, Purpose
-from jobs.services.gateway import InTransaction, NoTurn, open_node, signed
+from jobs.services.gateway import InTransaction, NoChain, NoTurn, open_chain, open_node, signed
+from tests import builders
 from tests.builders import NOW
 from tests.conftest import Cast
+from tests.ocean.provider_wire import root
+from tests.ocean.wire import Answer, FakeWire
 from tests.services.conftest import Place, run_together
 from tests.services.fakes import STRANGER, Clock, FakeNode, refused
 
@@ -75,6 +83,133 @@ class TestOpenNode:
             backend.identify()
 
         budget.spend(node=place.node, purpose=Purpose.ACT, now=NOW)
+
+
+class TestOpenChain:
+    @pytest.fixture
+    def network(self, db: None) -> Network:
+        return builders.make_network(rpc_url="http://127.0.0.1:8545", allow_private=True)
+
+    def test_refuses_inside_a_transaction(self, network: Network) -> None:
+        with transaction.atomic(), pytest.raises(InTransaction), open_chain(network=network):
+            pass
+
+    def test_says_when_there_is_no_way_to_the_chain(self, network: Network) -> None:
+        network.rpc_url = ""
+
+        with pytest.raises(NoChain) as caught, open_chain(network=network):
+            pass
+
+        assert (caught.value.code, "Sandbox" in caught.value.message) == ("no_chain", True)
+
+    @pytest.mark.parametrize("allowed", [True, False])
+    def test_reaches_a_private_address_only_where_an_operator_said_so(
+        self, network: Network, monkeypatch: pytest.MonkeyPatch, allowed: bool
+    ) -> None:
+        seen: dict[str, Any] = {}
+
+        @contextmanager
+        def transport(url: str, **given: Any) -> Iterator[Any]:
+            seen.update(given, url=url)
+            yield None
+
+        monkeypatch.setattr(gateway, "Transport", transport)
+        network.allow_private = allowed
+
+        with open_chain(network=network):
+            pass
+
+        assert (seen["url"], seen["allow_private"]) == ("http://127.0.0.1:8545", allowed)
+
+
+class TestOpenProvider:
+    """The real client of a Provider on a wire of recorded answers."""
+
+    @pytest.fixture
+    def wire(self, monkeypatch: pytest.MonkeyPatch) -> FakeWire:
+        wire = FakeWire(Answer.json(root()), Answer.json({"nonce": 5}))
+        monkeypatch.setattr(
+            gateway,
+            "Transport",
+            lambda url, **given: Transport(url, **{**given, "sleep": None}, adapter=wire),
+        )
+        return wire
+
+    def test_uses_the_endpoints_that_were_kept(self, cast: Cast, wire: FakeWire, clock: Clock) -> None:
+        node = builders.make_provider_node(said={"endpoints": {"nonce": ["GET", "/api/services/kept-nonce"]}})
+        wire.answers = [Answer.json({"nonce": 5})]
+
+        with open_node(node=node, purpose=Purpose.ACT, clock=clock) as backend:
+            assert backend.nonce(address=STRANGER) == 5
+
+        assert [sent.path for sent in wire.sent] == ["/api/services/kept-nonce"]
+
+    def test_asks_once_for_the_endpoints_that_nobody_kept(
+        self, cast: Cast, wire: FakeWire, clock: Clock
+    ) -> None:
+        node = builders.make_provider_node(said={})
+
+        with open_node(node=node, purpose=Purpose.ACT, clock=clock) as backend:
+            for _ in range(2):
+                backend.nonce(address=STRANGER)
+
+        assert [sent.path for sent in wire.sent] == ["/", "/api/services/nonce", "/api/services/nonce"]
+
+    def test_counts_what_is_asked_of_its_aquarius_too(self, cast: Cast, wire: FakeWire, clock: Clock) -> None:
+        node = builders.make_provider_node(requests_per_minute=3)
+        wire.answers = [Answer.json({"hits": {"hits": []}})]
+
+        with open_node(node=node, purpose=Purpose.ACT, clock=clock) as backend:
+            for _ in range(2):
+                backend.search_assets(text="")
+            with pytest.raises(OutOfBudget):
+                backend.search_assets(text="")
+
+        assert len(wire.sent) == 2
+
+    def test_without_an_aquarius_says_so(self, cast: Cast, wire: FakeWire, clock: Clock) -> None:
+        node = builders.make_provider_node(metadata_url="")
+
+        with (
+            open_node(node=node, purpose=Purpose.ACT, clock=clock) as backend,
+            pytest.raises(Refused) as caught,
+        ):
+            backend.get_ddo(did="did:op:" + "0" * 64)
+
+        assert caught.value.code == "no_aquarius"
+        assert wire.sent == []
+
+
+class TestHasRoom:
+    @pytest.mark.parametrize(("workers", "may"), [(4, 2), (2, 1), (1, 1)])
+    def test_keeps_half_of_the_workers_from_a_service_that_takes_half_a_minute_to_say_no(
+        self, team: Team, clock: Clock, settings: Any, workers: int, may: int
+    ) -> None:
+        settings.Q_CLUSTER = settings.Q_CLUSTER | {"workers": workers}
+        slow, quick = builders.make_provider_node(), builders.make_node()
+        waiting = [
+            builders.make_job(team=team, node=slow, state=State.STARTING, next_check_at=NOW) for _ in range(4)
+        ]
+        other = builders.make_job(team=team, node=quick, state=State.STARTING, next_check_at=NOW)
+
+        taken = []
+        for job in waiting:
+            if gateway.has_room(job_id=job.pk, now=clock()):  # as a step does, before it takes its lease
+                taken.append(job)
+                Job.objects.claim(
+                    job_id=job.pk,
+                    holder=f"step {len(taken)}",
+                    now=clock(),
+                    until=clock() + timedelta(seconds=90),
+                )
+            clock.tick(1)
+
+        assert len(taken) == may
+        assert gateway.has_room(job_id=other.pk, now=clock())
+        put_off = Job.objects.filter(pk__in=[job.pk for job in waiting]).exclude(
+            lease_holder__startswith="step"
+        )
+        assert {job.next_check_at > NOW for job in put_off} == {True}
 
 
 class TestSigned:
@@ -271,6 +406,47 @@ class TestToken:
         assert proof == Token(address=proof.address, token="a-token")
         assert proof.address == place.wallet.address
         assert not NonceLease.objects.exists()
+
+    def test_of_a_provider_takes_its_turn_and_a_nonce(
+        self, place: Place, far: FakeNode, clock: Clock
+    ) -> None:
+        self.give(place, minutes=60)
+        far.capabilities = CAPABILITIES["provider-v4"]
+
+        proofs = [act_signed(place, far, clock) for _ in range(2)]
+
+        assert [(proof.token, proof.nonce) for proof in proofs] == [
+            ("a-token", NOW_MS),
+            ("a-token", NOW_MS + 1),
+        ]
+        assert (lease().last_nonce, lease().holder) == (NOW_MS + 1, "")
+
+    def test_of_a_provider_whose_nonce_is_refused_gets_a_higher_one(
+        self, place: Place, far: FakeNode, clock: Clock
+    ) -> None:
+        self.give(place, minutes=60)
+        far.capabilities = CAPABILITIES["provider-v4"]
+        far.last_nonce = NOW_MS + 500
+        seen: list[Token] = []
+
+        def act(proof: Token) -> None:
+            seen.append(proof)
+            if len(seen) == 1:
+                raise refused("nonce", retryable=True)
+
+        act_signed(place, far, clock, act)
+
+        assert [(proof.token, proof.nonce) for proof in seen] == [
+            ("a-token", NOW_MS),
+            ("a-token", NOW_MS + 501),
+        ]
+
+    def test_needs_no_key_of_the_wallet(self, place: Place, far: FakeNode, clock: Clock) -> None:
+        self.give(place, minutes=60)
+        place.wallet.encrypted_key = b"nonsense"
+        far.capabilities = CAPABILITIES["provider-v4"]
+
+        assert act_signed(place, far, clock).token == "a-token"
 
     @pytest.mark.parametrize("minutes", [-1, 0, 2])
     def test_about_to_end_is_not_used(

@@ -592,6 +592,23 @@ class TestAttention:
         assert (stuck.start_sent_at, stuck.next_check_at) == (NOW, NOW)
         assert queued() == [("advance", (str(stuck.pk),))]
 
+    def test_leaves_the_verdict_of_a_job_that_was_collecting(self, bob: Actor, stuck: Job) -> None:
+        builders.make_event(
+            job=stuck,
+            at=NOW,
+            after=State.COLLECTING,
+            before=State.RUNNING,
+            reason="exit_code",
+            message="The algorithm ended with exit code 1.",
+        )
+        Job.objects.filter(pk=stuck.pk).update(attention_from=State.COLLECTING, reason="internal_error")
+
+        assert launching.go_on(actor=bob, job_id=stuck.pk, now=NOW)
+
+        stuck.refresh_from_db()
+        assert (stuck.state, stuck.reason) == (State.COLLECTING, "exit_code")
+        assert stuck.message == f"{bob.name} asked the portal to go on. The algorithm ended with exit code 1."
+
     def test_is_over_when_somebody_gives_up(self, bob: Actor, stuck: Job) -> None:
         assert launching.give_up(actor=bob, job_id=stuck.pk, now=NOW)
 

@@ -97,6 +97,22 @@ class TestLostAnswer:
         assert lost.state == State.RUNNING
         assert lost.start_attempts == 2
 
+    def test_is_looked_for_again_when_its_order_is_in_use_at_the_second_start(
+        self, lost: Job, far: FakeNode, clock: Clock
+    ) -> None:
+        far.will("start", refused("order_in_use"))
+        for _ in range(2):
+            clock.tick(15)
+            advance(lost, clock)
+        assert (lost.state, lost.start_attempts) == (State.STARTING, 2)
+        far.jobs = [make_report(long_id="0x60962e6d-0xours", tag=str(lost.tag), status=20)]
+        clock.tick(15)
+
+        advance(lost, clock)
+
+        assert (lost.state, lost.node_job_id) == (State.RUNNING, "0x60962e6d-0xours")
+        assert len(far.called("start")) == 2
+
     def test_of_a_stranger_with_our_tag_is_not_adopted(self, lost: Job, far: FakeNode, clock: Clock) -> None:
         far.jobs = [make_report(long_id="0x60962e6d-0xtheirs", tag=str(lost.tag), owner=STRANGER)]
         clock.tick(15)

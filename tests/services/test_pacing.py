@@ -258,6 +258,77 @@ class TestNextLook:
         assert (at - NOW).total_seconds() == pytest.approx(expected)
 
 
+class TestNextLookWithoutLog:
+    @pytest.mark.parametrize(
+        ("sight", "usual_s", "now", "expected"),
+        [
+            (seen("queued", at=0), None, 0, 3),
+            (seen("queued", at=0), None, 30, 40),
+            (seen("data", at=3), 56, 3, 6),
+            (seen("running", at=9), None, 9, 12),
+            (seen("running", at=9), None, 39, 49),
+            (seen("running", at=9), None, 900, 930),
+            (seen("running", at=9), 30, 9, 30.5),
+            (seen("running", at=9), 30, 30.5, 37.7),
+            (seen("running", at=9), 3600, 9, 39),
+            (seen("publishing", at=60), 30, 60, 61),
+            (seen("publishing", at=60), None, 90, 100),
+            (seen(None, at=0), None, 0, 3),
+        ],
+    )
+    def test_is_when_the_same_job_was_over_and_else_later_the_longer_a_step_lasts(
+        self, sight: Sight, usual_s: float | None, now: float, expected: float
+    ) -> None:
+        usual = None if usual_s is None else timedelta(seconds=usual_s)
+
+        at = pacing.next_look_without_log(sight=sight, usual=usual, now=after(now))
+
+        assert (at - NOW).total_seconds() == pytest.approx(expected, abs=0.05)
+
+
+class TestUsualLength:
+    def ended(self, team: Team, *, took: float, **values: Any) -> Job:
+        """Make a job that has succeeded after so many seconds, by its Provider's clock."""
+        report = {"created_at": 1000.0, "finished_at": 1000.0 + took}
+        return builders.make_job(team=team, **({"state": State.SUCCEEDED, "report": report} | values))
+
+    def test_is_unknown_where_the_job_never_ran_before(self, job: Job) -> None:
+        assert pacing.usual_length(job=job) is None
+
+    def test_is_the_quickest_of_the_same_jobs(self, job: Job, team: Team) -> None:
+        for took in (60, 50, 70):
+            self.ended(team, took=took)
+
+        assert pacing.usual_length(job=job) == timedelta(seconds=50)
+
+    def test_passes_over_what_was_another_job_or_went_wrong(self, job: Job, team: Team) -> None:
+        self.ended(team, took=1, parameters={"rows": 5})
+        self.ended(team, took=1, state=State.FAILED)
+        self.ended(team, took=1, datasets=[builders.make_asset(team=team, node=job.node)])
+
+        assert pacing.usual_length(job=job) is None
+
+
+class TestLookAgain:
+    @pytest.mark.parametrize(
+        ("dialect", "expected"), [(Node.Dialect.PROVIDER, 89), (Node.Dialect.OCEAN_NODE, 72)]
+    )
+    def test_goes_by_the_time_that_a_step_lasts_only_where_there_is_no_live_log(
+        self, team: Team, dialect: str, expected: float
+    ) -> None:
+        running = builders.make_job(
+            team=team,
+            node=builders.make_node(dialect=dialect),
+            state=State.RUNNING,
+            accepted_at=NOW,
+            node_status_at=after(9),
+        )
+
+        at = pacing.look_again(job=running, now=after(69))
+
+        assert at == after(expected)
+
+
 class TestPaceOf:
     def ended(self, team: Team, *, lead: float, rest: float, ago: int = 0, **values: Any) -> Job:
         """Make a job that ended, with what its node said of the times."""

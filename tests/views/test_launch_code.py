@@ -54,7 +54,8 @@ def quay(cast: Cast) -> Asset:
     """A dataset that a Provider serves, to listed algorithms only."""
     node = builders.make_provider_node()
     builders.make_environment(node=node)
-    service = compute_service(endpoint=node.base_url, compute={"trusted_algorithms": [], "allow_raw": False})
+    rules = {"trusted_algorithms": [{"did": "did:op:other"}], "allow_raw": False}
+    service = compute_service(endpoint=node.base_url, compute=rules)
     return builders.make_asset(team=cast.team, node=node, name="Quay", services=[service])
 
 

@@ -1,28 +1,26 @@
-"""The durable facts on the way of a free job, in one place: what each one says, and how a test gets there.
+"""The durable facts on the way of a job, in one place: what each one says, and how a test gets there.
 
-A fact is named after the one place in the services that writes it. Every such place is in FACTS, or in NO_FACTS with the
-reason why nobody has to be killed there; a test compares both with what the source says.
+A fact is named after the one place in the services that writes it. Every such place is in FACTS, in ORDER_FACTS (see
+`order_facts`), or in NO_FACTS with the reason why nobody has to be killed there; a test compares them with what the source
+says.
 """
 
-import io
-import tarfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from jobs.services import starting
-from tests.sandbox.journey.mortal import FUTURE, PAST, Mortal, closed_port
-from tests.sandbox.journey.portal import wait_for
-
-RESULTS = frozenset({"algorithm.log", "outputs.tar", "words.csv", "words.svg"})
-
-# The services that a free job passes; the others have nothing to do with a single job.
-ON_THE_WAY = {"launching", "running", "refreshing", "following", "results", "gateway", "budget"}
+# The services that a job passes; the others have nothing to do with a single job.
+ON_THE_WAY = {
+    *("launching", "running", "ordering", "payments", "sending", "starting", "stopping"),
+    *("refreshing", "following", "results", "gateway", "budget"),
+}
 ASIDE = {
     "holders": "reads only",
     "catalogue": "what is published, for all jobs",
+    "choosing": "reads only",
+    "datatokens": "reads only",
     "demo": "sets up a demo",
     "nodes": "what nodes offer, for all jobs",
     "pacing": "reads only",
+    "starts": "reads only",
     "teams": "who may do what",
     "unpacking": "reads only",
     "vault": "reads only",
@@ -30,43 +28,19 @@ ASIDE = {
 }
 
 
-def nothing(portal: Mortal) -> None:
-    """Let things take their course."""
-
-
-@dataclass(frozen=True)
-class Way:
-    """What happens to a job around an interruption, and how it should end.
-
-    before: prepares the database, or an earlier death; meanwhile: what happens while the worker lives; after: what is
-    put right after its death. hurried: whether pauses pass quickly before it. jobs, runs: how many jobs and starts of
-    the algorithm the node should have.
-    """
-
-    seconds: float = 0
-    before: Callable[[Mortal], None] = nothing
-    meanwhile: Callable[[Mortal], None] = nothing
-    after: Callable[[Mortal], None] = nothing
-    hurried: bool = True
-    state: str = "SUCCEEDED"
-    reason: str = ""
-    jobs: int = 1
-    runs: int = 1
-    files: frozenset[str] = RESULTS
-    shortened: dict[str, float] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class Fact:
     """Something that is true from now on, whoever dies.
 
     way: how to get there; also: other ways on which it means more. nth: of several like it, the ones after which to die.
+    long: which of these numbers and other ways wait for the run that may take longer.
     """
 
     says: str
     way: str = "plain"
     nth: tuple[int, ...] = (1,)
     also: tuple[str, ...] = ()
+    long: tuple[int | str, ...] = ()
 
     @property
     def cases(self) -> list[tuple[str, int]]:
@@ -74,204 +48,10 @@ class Fact:
         return [(self.way, nth) for nth in self.nth] + [(way, 1) for way in self.also]
 
 
-def sql(*statements: str) -> Callable[[Mortal], None]:
-    """Return what changes the portal's database behind its back."""
-
-    def change(portal: Mortal) -> None:
-        for statement in statements:
-            portal.write(statement)
-
-    return change
-
-
-def died(*earlier: str) -> Callable[[Mortal], None]:
-    """Return an earlier life: workers that died after these facts."""
-
-    def die(portal: Mortal) -> None:
-        for at in earlier:
-            portal.begin_to_die(at)
-            portal.wait_for_death()
-
-    return die
-
-
-def node_is_away(portal: Mortal) -> None:
-    """Let the portal find nobody where the node was."""
-    portal.write("UPDATE jobs_node SET base_url = ?", f"http://127.0.0.1:{closed_port()}")
-
-
-def node_is_back(portal: Mortal) -> None:
-    """Let the portal find the node again."""
-    portal.write("UPDATE jobs_node SET base_url = ?", portal.box.node_url)
-
-
-def once_it_runs(act: Callable[[Mortal], None]) -> Callable[[Mortal], None]:
-    """Return an act that waits until the algorithm runs and the portal knows it."""
-
-    def wait_and_act(portal: Mortal) -> None:
-        portal.wait_for_state(portal.job_id, "RUNNING")
-        wait_for(lambda: portal.runs(portal.job_id), "the start of the algorithm")
-        act(portal)
-
-    return wait_and_act
-
-
-def both(*acts: Callable[[Mortal], None]) -> Callable[[Mortal], None]:
-    """Return several acts as one."""
-
-    def do(portal: Mortal) -> None:
-        for act in acts:
-            act(portal)
-
-    return do
-
-
-def archive_lies(portal: Mortal) -> None:
-    """Let the node's archive of outputs end, with the size it has, in the middle of its last file."""
-    (node_job,) = portal.at_node(portal.job_id)
-    (path,) = portal.box.state.glob(f"**/{node_job}/outputs.tar")
-    content = bytearray(path.read_bytes())
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        last = archive.getmembers()[-1]
-    last.size = len(content)
-    content[last.offset : last.offset + tarfile.BLOCKSIZE] = last.tobuf(tarfile.USTAR_FORMAT)
-    path.write_bytes(content)
-
-
-def ended_without_one_result(portal: Mortal) -> None:
-    """Let a worker end the job, then make it so that one result could not be fetched at the time."""
-    portal.start_worker()
-    portal.end_of_job()
-    portal.kill_worker()
-    portal.write(
-        "UPDATE jobs_result SET status = 'failed', file = '', attempts = 4, next_try_at = ? WHERE name = 'algorithm.log'",
-        PAST,
-    )
-    portal.write("UPDATE jobs_job SET message = message || ' 1 of its results could not be fetched yet.'")
-
-
-def put_aside_while_collecting(portal: Mortal) -> None:
-    """Put the job aside while it was collecting, and let a person ask to go on."""
-    died("refreshing._end: move COLLECTING")(portal)
-    portal.write("UPDATE jobs_job SET state = 'NEEDS_ATTENTION', attention_from = 'COLLECTING'")
-    portal.write("DELETE FROM django_q_ormq")
-    portal.call(f"answer = launching.go_on(actor=actor, job_id=uuid.UUID({portal.job_id!r}), now=clock())")
-
-
-ASIDE_JOB = (
-    "UPDATE jobs_job SET state = 'NEEDS_ATTENTION', attention_from = 'REQUESTED', reason = 'internal_error'"
-)
-WATCHED = f"UPDATE jobs_job SET watched_until = '{FUTURE}'"
-WISH = f"UPDATE jobs_job SET cancel_requested_at = '{PAST}', next_check_at = '{PAST}'"
-QUEUE_LOST = "DELETE FROM django_q_ormq"
-SENT = f"UPDATE jobs_job SET state = 'STARTING', start_sent_at = '{PAST}', start_attempts = "
-
-WAYS = {
-    "plain": Way(),
-    "after a death": Way(before=died("starting._send_start.send: record"), hurried=False),
-    "after the death of a follower": Way(
-        seconds=4, before=both(sql(WATCHED), died("following._append: create"))
-    ),
-    "node never asked": Way(before=sql("DELETE FROM jobs_nodebudget")),
-    "watched": Way(seconds=1.5, before=sql(WATCHED)),
-    "followed for long": Way(
-        seconds=2.5, before=sql(WATCHED), shortened={"jobs.services.following.FOLLOW_FOR": 1}
-    ),
-    "short pulse": Way(shortened={"jobs.tasks.PULSE_FOR_S": 0.5}),
-    "queue lost": Way(before=sql(QUEUE_LOST)),
-    "queue lost while collecting": Way(
-        before=both(died("refreshing._end: move COLLECTING"), sql(QUEUE_LOST))
-    ),
-    "stopped": Way(
-        seconds=60, meanwhile=once_it_runs(sql(WISH)), state="CANCELLED", reason="stopped", files=frozenset()
-    ),
-    "stopped before the start": Way(
-        before=sql(WISH), state="CANCELLED", reason="stopped", jobs=0, runs=0, files=frozenset()
-    ),
-    "start never arrived": Way(before=sql(SENT + "1")),
-    "start never arrived three times": Way(
-        before=sql(SENT + "3"),
-        state="NEEDS_ATTENTION",
-        reason="start_lost",
-        jobs=0,
-        runs=0,
-        files=frozenset(),
-    ),
-    "node away": Way(before=node_is_away, after=node_is_back),
-    "node away for hours": Way(
-        before=both(node_is_away, sql(f"UPDATE jobs_job SET trouble_count = {starting.UNANSWERED_MAX}")),
-        state="NEEDS_ATTENTION",
-        reason="start_unanswered",
-        jobs=0,
-        runs=0,
-        files=frozenset(),
-    ),
-    "node away while it runs": Way(seconds=1, meanwhile=once_it_runs(node_is_away), after=node_is_back),
-    "node away while collecting": Way(
-        before=both(died("refreshing._end: move COLLECTING"), node_is_away), after=node_is_back
-    ),
-    "node asked often": Way(
-        before=sql(
-            "DELETE FROM jobs_nodebudget",
-            f"UPDATE jobs_node SET requests_per_minute = 2, next_look_at = '{FUTURE}'",
-        ),
-        after=sql("UPDATE jobs_node SET requests_per_minute = 10000"),
-    ),
-    "node refuses": Way(
-        before=sql("UPDATE jobs_environment SET env_id = '0xnone-0xnone'"),
-        state="FAILED",
-        reason="unknown_environment",
-        jobs=0,
-        runs=0,
-        files=frozenset(),
-    ),
-    "node forgets": Way(
-        before=sql(
-            f"UPDATE jobs_job SET state = 'RUNNING', node_job_id = '0xab-none', accepted_at = '{PAST}'"
-        ),
-        state="NEEDS_ATTENTION",
-        reason="node_forgot",
-        jobs=0,
-        runs=0,
-        files=frozenset(),
-    ),
-    "node never ends it": Way(
-        before=sql(
-            "UPDATE jobs_job SET state = 'RUNNING', node_job_id = '0xab-none', "
-            f"accepted_at = '{PAST}', cancel_requested_at = '{PAST}'"
-        ),
-        state="NEEDS_ATTENTION",
-        reason="never_ended",
-        jobs=0,
-        runs=0,
-        files=frozenset(),
-    ),
-    "archive cut off": Way(
-        before=both(died("refreshing._end: move COLLECTING"), archive_lies),
-        files=frozenset({"algorithm.log", "outputs.tar"}),
-    ),
-    "fetched twice": Way(before=died("results._archive: save")),
-    "result repaired": Way(before=ended_without_one_result),
-    "error nobody foresaw": Way(
-        before=sql("UPDATE jobs_job SET container = '{}'"),
-        state="NEEDS_ATTENTION",
-        reason="internal_error",
-        jobs=0,
-        runs=0,
-        files=frozenset(),
-    ),
-    "put aside while collecting": Way(before=put_aside_while_collecting),
-    "a person stops": Way(state="CANCELLED", reason="stopped", jobs=0, runs=0, files=frozenset()),
-    "a person goes on": Way(before=sql(ASIDE_JOB)),
-    "a person gives up": Way(
-        before=sql(ASIDE_JOB), state="FAILED", reason="internal_error", jobs=0, runs=0, files=frozenset()
-    ),
-}
-
 # Where a worker falls asleep past its leases, while another one goes on.
 FROZEN = {
     "running.advance: claim": Fact("about to look at the job"),
-    "starting.begin: move STARTING": Fact("about to start it"),
+    "starting.begin_start: move STARTING": Fact("about to start it"),
     "gateway._Turn.next_nonce: update": Fact("about to sign the start", nth=(1, 2)),
     "starting._send_start.send: record": Fact("about to send the start"),
     "starting._send_start.send: start": Fact("has the node's answer to the start"),
@@ -336,7 +116,7 @@ FACTS = {
         "Fetching the results is asked for by a step.", way="put aside while collecting"
     ),
     # started
-    "starting.begin: move STARTING": Fact("The job is STARTING."),
+    "starting.begin_start: move STARTING": Fact("The job is STARTING."),
     "gateway._turn: get_or_create": Fact("There is a turn for this address at this node."),
     "gateway._turn: update": Fact("The turn to sign is taken."),
     "gateway._Turn.next_nonce: update": Fact(
@@ -348,17 +128,16 @@ FACTS = {
     "starting._send_start.send: record": Fact("The start is written down as sent; it is about to be."),
     "starting._send_start.send: start": Fact("The node has accepted the job; nobody here knows yet."),
     "starting._accepted: move RUNNING": Fact("The job is RUNNING, with the node's id."),
-    "running._later: update": Fact("The step is put off, with the trouble.", way="node away"),
+    "starting._start_failed: put_off 2": Fact("The start is put off, with the trouble.", way="node away"),
     "starting._may_repeat: update": Fact(
         "The node's list did not show the job once.", way="start never arrived"
     ),
-    "starting._may_repeat: move NEEDS_ATTENTION": Fact(
-        "The start was lost three times.", way="start never arrived three times"
+    "starting._put_aside: move NEEDS_ATTENTION": Fact(
+        "The start was lost three times, or not answered for hours.",
+        way="start never arrived three times",
+        also=("node away for hours",),
     ),
-    "starting._start_failed: move FAILED": Fact("The node has refused the job.", way="node refuses"),
-    "starting._start_failed: move NEEDS_ATTENTION": Fact(
-        "The node has not answered the start for hours.", way="node away for hours"
-    ),
+    "starting._end_unstarted: move FAILED": Fact("The node has refused the job.", way="node refuses"),
     "running.report_crash: move NEEDS_ATTENTION": Fact(
         "An error nobody foresaw has put the job aside.", way="error nobody foresaw"
     ),
@@ -408,6 +187,7 @@ FACTS = {
 }
 
 WITH = "commits with "
+PAUSE = "a pause: the same step is taken again"
 NO_FACTS = {
     "launching.launch: create": "the web process: see TestLaunching",
     "launching.launch: bulk_create": f"{WITH}launching.launch: create",
@@ -429,4 +209,26 @@ NO_FACTS = {
     "budget.exhaust: update_or_create": "a pause; whoever does not know of it is refused once more and pauses",
     "running.pulse: update": "a worker that was told to end lets go of the pulse; the next one takes it at its start",
     "running.pulse: enqueue LOOK_AT_NODE": "what nodes offer, for all jobs",
+    "starting._plan: put_off": PAUSE,
+    "starting._plan: put_off 2": "a pause: see TestOrderTaken",
+    "starting.pay: put_off": PAUSE,
+    "starting.start: put_off": PAUSE,
+    "starting.start: put_off 2": PAUSE,
+    "starting._may_repeat: put_off": PAUSE,
+    "starting._may_repeat: put_off 2": PAUSE,
+    "starting._start_failed: put_off": "a pause: see TestOrderInUse",
+    "stopping.stop: put_off": PAUSE,
+    "stopping.stop: put_off 2": PAUSE,
+    "ordering._hold: update": f"{WITH}ordering._write: move",
+    "ordering._new_order: create": f"{WITH}ordering._write: move",
+    "ordering._link: update": f"{WITH}ordering._write: move",
+    "ordering._link: update 2": f"{WITH}ordering._write: move",
+    "sending._still_held: renew": f"{WITH}sending.prepare: update 2",
+    "sending.prepare: update": f"{WITH}sending.prepare: update 2",
+    "sending.find: create": f"{WITH}sending.find: update 4",
+    "sending.plan_again: update 2": f"{WITH}sending.plan_again: update",
+    "sending.send: update": "says why the same bytes are sent once more",
+    "sending.send: update 2": "says why the same bytes are sent once more",
+    "sending.send: update 4": "the words of a trouble that is over",
+    "sending.find: update": "what was thought of the number; the next look sees that it is over",
 }

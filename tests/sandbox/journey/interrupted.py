@@ -25,7 +25,9 @@ from django.core.files.storage import FileSystemStorage
 from django.db.backends.signals import connection_created
 
 from jobs import queue
+from jobs.ocean.chain import Chain
 from jobs.ocean.node import OceanNode
+from jobs.ocean.provider import Provider
 from tests.sandbox.journey.writes import QUEUE, SERVICES, at
 
 # Written by the queue's library when a worker takes a task, and when a task has run.
@@ -50,7 +52,7 @@ class Interruption:
     folder: str
     nth: int = 1
     how: str = "kill"
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, Any] = field(default_factory=dict)
 
     def command(self, *program: str) -> list[str]:
         """Return the command that runs a Python program under this interruption."""
@@ -172,14 +174,16 @@ def install(interruption: Interruption) -> Callable[..., None]:
 
     connection_created.connect(watch_connection)
     watch_call(queue, "enqueue")
-    for method in ("start", "stop"):
-        watch_call(OceanNode, method)
+    for backend in (OceanNode, Provider):
+        for method in ("start", "stop"):
+            watch_call(backend, method)
+    watch_call(Chain, "send")
     for method in ("save", "delete"):
         watch_call(FileSystemStorage, method)
     return watch_connection
 
 
-def shorten(seconds: dict[str, float]) -> None:
+def shorten(seconds: dict[str, Any]) -> None:
     """Set durations that are constants of a module."""
     for name, value in seconds.items():
         module, _, attribute = name.rpartition(".")

@@ -20,9 +20,13 @@ from tests.sandbox.journey.portal import ROOT, Portal, living, wait_for
 from tests.sandbox.running import Box
 
 PAST, FUTURE = "2001-01-01 00:00:00", "2100-01-01 00:00:00"
-FAST = {"jobs.tasks.BEAT_S": 0.1}
+FAST: dict[str, Any] = {
+    "jobs.tasks.BEAT_S": 0.1,
+    "jobs.services.sending.OVERTAKEN_FOR": 0.1,
+    "jobs.ocean.transport.RETRY_PAUSES_S": [0.1],
+}
 # Who is at work on a job, and when to look again: not for people.
-TURNS = {"lease_holder", "lease_until", "follow_holder", "follow_until", "next_check_at"}
+TURNS = {"lease_holder", "lease_until", "follow_holder", "follow_until", "next_check_at", "next_look_at"}
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED", "NEEDS_ATTENTION")
 
 
@@ -39,12 +43,17 @@ class Mortal(Portal):
         self.write("UPDATE jobs_job SET tag = ?", uuid.uuid4().hex)
         self._interruptions: list[Interruption] = []
 
+    @property
+    def service_url(self) -> str:
+        """Where the job runs."""
+        return self.box.node_url
+
     def set_seconds(self, seconds: float) -> None:
         """Say how long the algorithm takes."""
         self.write("UPDATE jobs_job SET parameters = ?", json.dumps({"seconds": seconds}))
 
     def interruption(
-        self, at: str, *, seconds: Mapping[str, float] | None = None, **options: Any
+        self, at: str, *, seconds: Mapping[str, Any] | None = None, **options: Any
     ) -> Interruption:
         """Make an interruption that has not happened yet."""
         folder = self.folder / f"interruption-{len(self._interruptions)}"
@@ -62,18 +71,18 @@ class Mortal(Portal):
 
     def live(self) -> None:
         """Start a worker that nothing happens to; like the others it beats fast, so that tests take less time."""
-        self._bear(self.interruption("never"))
+        self.bear(self.interruption("never"))
 
     def begin_to_die(self, at: str, **options: Any) -> None:
         """Start a worker that is killed, with its whole process group, right after a fact."""
-        self._bear(self.interruption(at, **options))
+        self.bear(self.interruption(at, **options))
 
     def wait_for_death(self, *, hurried: bool = True) -> None:
         """Wait until the worker is dead; pauses pass quickly, if that is wanted."""
         worker = self._taken_worker()
         try:
             wait_for(
-                lambda: (hurried and self._hasten()) or worker.poll() is not None,
+                lambda: (hurried and self.hasten()) or worker.poll() is not None,
                 "the fact at which the worker dies",
             )
         except AssertionError as error:
@@ -88,7 +97,8 @@ class Mortal(Portal):
         wait_for(lambda: not living(group=worker.pid), "the end of every process of the worker")
         self._let_pause_after_stop_pass()
 
-    def _bear(self, interruption: Interruption) -> None:
+    def bear(self, interruption: Interruption) -> None:
+        """Start a worker that is interrupted so."""
         assert self._worker is None, "there is a worker already"
         log = self.folder / "worker.log"
         self._worker = self._nursery.start("manage.py", "worker", log=log, interruption=asdict(interruption))
@@ -117,9 +127,9 @@ class Mortal(Portal):
     def frozen_at(self, at: str, *, meanwhile: Callable[["Mortal"], None], **options: Any) -> Iterator[None]:
         """Freeze a worker's process group at a fact; wake it after the block, and end it when it has gone on."""
         made = self.interruption(at, how="halt", **options)
-        self._bear(made)
+        self.bear(made)
         meanwhile(self)
-        wait_for(lambda: self._hasten() or made.halted.exists(), "the fact at which the worker is frozen")
+        wait_for(lambda: self.hasten() or made.halted.exists(), "the fact at which the worker is frozen")
         frozen = self._taken_worker()
         try:
             # Nobody in the group is to sleep with the database's lock in his hand: they are stopped while we hold it.
@@ -150,7 +160,9 @@ class Mortal(Portal):
             found = self.rows(f"SELECT * FROM jobs_{table} WHERE {key} = ?", uuid.UUID(self.job_id).hex)
             return [{name: value for name, value in dict(row).items() if name not in TURNS} for row in found]
 
-        told: dict[str, Any] = {name: rows(name, "job_id") for name in ("jobevent", "result", "logchunk")}
+        told: dict[str, Any] = {
+            name: rows(name, "job_id") for name in ("jobevent", "result", "logchunk", "transaction")
+        }
         return told | {"job": rows("job", "id"), "files": self.archived(self.job_id)}
 
     # time
@@ -165,13 +177,13 @@ class Mortal(Portal):
         ):
             self.write(f"UPDATE {table} SET {column} = ? WHERE {column} IS NOT NULL", PAST)
         self._let_pause_after_stop_pass()
-        self._hasten(at_once=True)
+        self.hasten(at_once=True)
 
     def end_of_job(self) -> sqlite3.Row:
         """Return the job's row once it has ended and nothing is to be fetched any more; pauses pass quickly."""
 
         def ended() -> sqlite3.Row | None:
-            self._hasten()
+            self.hasten()
             if self.rows("SELECT 1 FROM jobs_result WHERE next_try_at IS NOT NULL"):
                 return None
             row = self.job(self.job_id)
@@ -187,11 +199,15 @@ class Mortal(Portal):
     def _let_pause_after_stop_pass(self) -> None:
         self.write("UPDATE jobs_job SET stop_sent_at = ? WHERE stop_sent_at IS NOT NULL", PAST)
 
-    def _hasten(self, *, at_once: bool = False) -> bool:
+    def hasten(self, *, at_once: bool = False) -> bool:
         """Shorten every pause of more than a second; False, for use in conditions."""
         held = "AND (lease_until IS NULL OR lease_until <= datetime('now'))"
         soon, free = ("'now'", "") if at_once else ("'now', '+1 seconds'", held)
-        for table, column, more in (("jobs_job", "next_check_at", free), ("jobs_result", "next_try_at", "")):
+        for table, column, more in (
+            ("jobs_job", "next_check_at", free),
+            ("jobs_result", "next_try_at", ""),
+            ("jobs_transaction", "next_look_at", ""),
+        ):
             where = f"{column} > datetime({soon}) {more}"
             if self.rows(f"SELECT 1 FROM {table} WHERE {where}"):
                 self.write(f"UPDATE {table} SET {column} = ? WHERE {where}", PAST)

@@ -152,13 +152,18 @@ class Portal:
         params: dict[str, Any] | None = None,
         wait: bool = True,
     ) -> Command:
-        """Start `launch_job --json` with the demo team and wallet and the free tier; `more` are further options."""
+        """Start `launch_job --json` with the demo team and wallet and the free tier.
+
+        algorithm: its name, or the first of the options that say what runs; more: further options.
+        """
         named = [part for dataset in datasets for part in ("--dataset", dataset)]
         given = ["--params", json.dumps(params)] if params is not None else []
         waiting = ["--wait", "--timeout", str(DEADLINE_S - 10)] if wait else []
         return self.begin(
             *("launch_job", "--json", "--team", "demo", "--wallet", "demo", "--environment", "free"),
-            *("--algorithm", algorithm, *named, *given, *waiting, *more),
+            *(*named, *given, *waiting),
+            *(() if algorithm.startswith("--") else ("--algorithm",)),
+            *(algorithm, *more),
         )
 
     def begin_watched(self, algorithm: str, *more: str, **options: Any) -> tuple[Command, str]:
@@ -226,9 +231,10 @@ class Portal:
         return found
 
     def at_node(self, job_id: str) -> list[str]:
-        """Return the node's own ids of the jobs that carry this job's tag."""
-        tag = str(uuid.UUID(self.job(job_id)["tag"]))
-        return [row[0] for row in self.box.rows("SELECT id FROM jobs WHERE instr(spec, ?)", tag)]
+        """Return the service's own ids of the jobs that carry this job's tag; a Provider's have none, only an id."""
+        job = self.job(job_id)
+        sql = "SELECT id FROM jobs WHERE instr(spec, ?) OR id = ?"
+        return [row[0] for row in self.box.rows(sql, str(uuid.UUID(job["tag"])), job["node_job_id"])]
 
     def runs(self, job_id: str) -> int:
         """Return how often the node has started this job's algorithm."""

@@ -263,6 +263,7 @@ class TestWorkerRestarts:
         assert waiting.end().code == 0
         assert (len(fragile.at_node(job_id)), fragile.runs(job_id)) == (1, 1)
 
+    @pytest.mark.long
     def test_worker_ends_in_time_and_leaves_no_process_although_the_node_hangs(self, fragile: Portal) -> None:
         group = fragile.start_worker()
         waiting, job_id = fragile.begin_watched(

@@ -12,15 +12,15 @@ from tests.sandbox.journey.facts import (
     FROZEN,
     NO_FACTS,
     ON_THE_WAY,
-    WAYS,
     WISHES,
     Fact,
-    Way,
 )
 from tests.sandbox.journey.interrupted import LIBRARY
 from tests.sandbox.journey.mortal import Mortal
 from tests.sandbox.journey.nursery import Nursery
+from tests.sandbox.journey.order_facts import ORDER_FACTS
 from tests.sandbox.journey.portal import Portal, wait_for
+from tests.sandbox.journey.ways import WAYS, Way
 from tests.sandbox.journey.web import Person, served
 from tests.sandbox.journey.writes import QUEUE, SERVICES, writes
 from tests.sandbox.running import Box, running_sandbox, start_sandbox
@@ -86,8 +86,9 @@ class TestFacts:
         paths = [SERVICES / f"{name}.py" for name in ON_THE_WAY] + [QUEUE]
         written = {write.name for path in paths for write in writes(path)} | set(LIBRARY.values())
 
-        assert set(FACTS) | set(NO_FACTS) == written
+        assert set(FACTS) | set(ORDER_FACTS) | set(NO_FACTS) == written
         assert set(FACTS) & set(NO_FACTS) == set()
+        assert set(FACTS) & set(ORDER_FACTS) == set()
 
     def test_every_service_is_on_the_way_or_aside(self) -> None:
         there = {path.stem for path in SERVICES.glob("*.py")} - {"__init__"}
@@ -102,7 +103,8 @@ class TestFacts:
             why.removeprefix("commits with ") for why in NO_FACTS.values() if why.startswith("commits with ")
         ]
 
-        assert [name for name in together if name not in set(FACTS) | set(NO_FACTS)] == []
+        known = set(FACTS) | set(ORDER_FACTS) | set(NO_FACTS)
+        assert [name for name in together if name not in known] == []
 
 
 def cases(facts: dict[str, Fact]) -> Iterator[object]:

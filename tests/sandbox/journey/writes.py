@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 SERVICES = ROOT / "jobs" / "services"
 QUEUE = ROOT / "jobs" / "queue.py"
 
-# Rows, files, and what is asked of a node. Only keywords go into a queryset's update: a hash's takes none.
+# Rows and files. Only keywords go into a queryset's update: a hash's takes none.
 METHODS = {
     "create",
     "get_or_create",
@@ -25,7 +25,9 @@ METHODS = {
     "delete",
     "save",
 }
-METHODS |= {"move", "record", "claim", "renew", "release", "enqueue", "start", "stop"}
+METHODS |= {"move", "record", "claim", "renew", "release", "put_off", "enqueue"}
+# What somebody else does because of a call: whose it is, and its name.
+ACTS = {("backend", "start"), ("backend", "stop"), ("chain", "send")}
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ def _calls(tree: ast.AST, *, inside: str) -> Iterator[tuple[str, ast.Call]]:
 def _kind(call: ast.Call) -> str | None:
     """Return what a call does, e.g. `move STARTING`; None for a call that makes nothing durable."""
     method = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    owner = getattr(getattr(call.func, "value", None), "id", "")
+    if (owner, method) in ACTS:
+        return method
     if method not in METHODS or (method == "update" and call.args):
         return None
     said = {"move": [k.value for k in call.keywords if k.arg == "after"], "enqueue": call.args[:1]}.get(

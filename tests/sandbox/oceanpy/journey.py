@@ -132,14 +132,21 @@ class Journey:
     acts: dict[str, Act] = field(default_factory=dict)
 
     def do(self, scenario: str, call: str, **given: Any) -> Any:
-        """Do what a recorded scenario did, and return what it gave."""
-        mark, value, refused = len(self.notes.asked), None, None
+        """Do what a recorded scenario did, and return what it gave. Raises Refused."""
+        mark = len(self.notes.asked)
+        value = self.library.call(call, **given)
+        self.acts[scenario] = Act(value, None, self.notes.since(mark))
+        return value
+
+    def fail(self, scenario: str, call: str, **given: Any) -> None:
+        """Do what should be refused."""
+        mark = len(self.notes.asked)
         try:
             value = self.library.call(call, **given)
         except Refused as error:
-            refused = error
-        self.acts[scenario] = Act(value, refused, self.notes.since(mark))
-        return value
+            self.acts[scenario] = Act(None, error, self.notes.since(mark))
+        else:
+            raise AssertionError(f"{scenario}: was not refused, but gave {value}")
 
     def wait(self, dataset: str, job: str, *, until: int | None = None) -> dict[str, Any]:
         """Ask until a job has ended, or has come to a status."""
@@ -215,7 +222,7 @@ class Journey:
         self.do("result with custom data", "result", dataset=dataset, job=job, index=0)
         two = self.do("64-compute-start-two-datasets", "start", **inputs, **terms, more=[inputs["dataset"]])
         self.acts["status of the job with two"] = Act(self.wait(dataset, two), None, ())
-        self.do("81-status-unknown-job-oceanpy", "status", dataset=dataset, job="0" * 32)
+        self.fail("81-status-unknown-job-oceanpy", "status", dataset=dataset, job="0" * 32)
 
     def run_raw(self, dataset: str, environment: dict[str, Any]) -> None:
         """Run code of one's own: one to be stopped, one that fails, and one whose order is for the wrong wallet."""
@@ -226,7 +233,7 @@ class Journey:
         ordered = given | {"order": orders["dataset"]}
         job = self.do("51-compute-start-raw", "start", dataset=ordered, algorithm=slow, **terms)
         self.wait(dataset, job, until=40)
-        self.do("82-start-agreement-in-use", "start", dataset=ordered, algorithm=slow, **terms)
+        self.fail("82-start-agreement-in-use", "start", dataset=ordered, algorithm=slow, **terms)
         self.do("52-compute-stop", "stop", dataset=dataset, job=job)
         self.wait(dataset, job)
         report = self.do("53-compute-status-stopped", "status", dataset=dataset, job=job)
@@ -274,9 +281,9 @@ class Journey:
     def be_refused(self, dataset: str, algorithm: str, environment: dict[str, Any]) -> None:
         """Ask for what the data set does not trust: raw code, and no order."""
         raw = {"dataset": {"did": dataset}, "algorithm": {"code": SLOW}, "environment": environment}
-        self.do("88-init-raw-not-allowed", "pay", **raw, seconds=HOUR)
+        self.fail("88-init-raw-not-allowed", "pay", **raw, seconds=HOUR)
         unpaid = {"did": dataset, "order": "0x" + "12" * 32}
-        self.do(
+        self.fail(
             "start without an order",
             "start",
             dataset=unpaid,

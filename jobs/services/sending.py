@@ -1,0 +1,267 @@
+"""Takes one transaction from the plan to its block: signed and stored, sent, found.
+
+The bytes of a transaction are committed before they leave, with the nonce that was reserved for them in the same commit. A
+process that dies sends the same bytes again, and the chain takes them once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max
+
+from jobs.errors import CannotOrder
+from jobs.models import ChainNonce, Job, JobEvent, Network, Order, Transaction
+from jobs.ocean import orders
+from jobs.ocean.chain import Chain
+from jobs.ocean.errors import ChainError
+from jobs.ocean.transactions import Call, Receipt
+from jobs.ocean.transactions import Transaction as Unsigned
+from jobs.ocean.units import Address, Wei, from_wei
+from jobs.services import vault
+from jobs.services.datatokens import missing_token
+from jobs.services.gateway import Clock
+
+LEASE = timedelta(seconds=90)
+GAS_MARGIN = Decimal("1.25")
+OVERTAKEN_FOR = timedelta(seconds=60)  # an RPC endpoint may know of a nonce before it knows of the receipt
+SEND_AGAIN = timedelta(seconds=60)
+UNDERPRICED = "The chain asks for more than this transaction offers for its gas. It is sent again until the chain takes it."
+
+
+def plan_one(*, job: Job, network: Network, step: int, purpose: str, told: str, call: Call) -> Transaction:
+    """Write down one transaction that is to be made, at the end of the job's list."""
+    last = Transaction.objects.filter(job=job).aggregate(last=Max("sequence"))["last"]
+    return Transaction.objects.create(
+        job=job,
+        sequence=0 if last is None else last + 1,
+        step=step,
+        wallet=job.wallet,
+        network=network,
+        purpose=purpose,
+        told=told[:200],
+        to=call.to,
+        data=call.data,
+        value_wei=call.value_wei,
+    )
+
+
+def prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job, holder: str, clock: Clock) -> bool:
+    """Reserve a nonce, sign, and store the bytes, all in one commit; nothing is sent.
+
+    False: the chain would refuse it, or the job is no longer this holder's, who may have ended it.
+    """
+    sender, call = Address(tx.wallet.address), _call_of(tx)
+    signer = vault.signer(tx.wallet)
+    counter, _created = ChainNonce.objects.get_or_create(network=network, address=sender)
+    while True:
+        # Another job that spends the same datatokens moves the counter: then all is looked at again.
+        missing = missing_token(tx=tx, chain=chain, network=network, job=job)
+        if missing is not None:
+            return _get_first(missing, tx=tx, job=job, network=network, holder=holder, clock=clock)
+        try:
+            gas = chain.estimate_gas(sender=sender, to=call.to, data=call.data, value_wei=call.value_wei)
+        except ChainError as error:
+            if error.code != "reverted":
+                raise
+            _refused(tx=tx, job=job, holder=holder, clock=clock, trouble=error.message)
+            return False
+        fees, pending = chain.fees(), chain.nonce(address=sender)
+        limit = int(gas * GAS_MARGIN)
+        _refuse_dear_gas(tx=tx, network=network, cost_wei=limit * fees.max_fee_wei)
+        nonce = max(counter.next, pending)
+        signed = signer.sign_transaction(
+            Unsigned(
+                chain_id=network.chain_id,
+                nonce=nonce,
+                to=call.to,
+                data=call.data,
+                value_wei=call.value_wei,
+                gas=limit,
+                max_fee_wei=fees.max_fee_wei,
+                priority_fee_wei=fees.priority_fee_wei,
+            )
+        )
+        with transaction.atomic():
+            if not _still_held(job=job, holder=holder, clock=clock):
+                return False
+            reserved = ChainNonce.objects.filter(pk=counter.pk, next=counter.next).update(next=nonce + 1)
+            if reserved:
+                kept = Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
+                    status=Transaction.Status.PREPARED,
+                    nonce=nonce,
+                    gas=limit,
+                    max_fee_wei=fees.max_fee_wei,
+                    signed=signed.raw,
+                    tx_hash=signed.hash,
+                )
+                if not kept:
+                    transaction.set_rollback(True)  # prepared by somebody else: the nonce is given back
+                return True
+        counter.refresh_from_db()
+        if not Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).exists():
+            return True
+
+
+def _refuse_dear_gas(*, tx: Transaction, network: Network, cost_wei: int) -> None:
+    if cost_wei > network.max_gas_wei:
+        raise CannotOrder(
+            f"{tx.told}: its gas may cost {from_wei(cost_wei).normalize():f} of {network.name}'s own coin now; the limit "
+            f"for one transaction is {from_wei(int(network.max_gas_wei)).normalize():f}. "
+            "Go on when it is cheaper, or let an operator raise the limit.",
+            code="gas_too_high",
+        )
+
+
+def _call_of(tx: Transaction) -> Call:
+    return Call(to=Address(tx.to), data=bytes(tx.data), value_wei=Wei(int(tx.value_wei)))
+
+
+def _get_first(
+    missing: tuple[int, str, str, Call],
+    *,
+    tx: Transaction,
+    job: Job,
+    network: Network,
+    holder: str,
+    clock: Clock,
+) -> bool:
+    """Plan to get what an order would spend. False: the job is no longer this holder's."""
+    _step, purpose, told, call = missing
+    with transaction.atomic():
+        held = _still_held(job=job, holder=holder, clock=clock)
+        if held:
+            plan_one(job=job, network=network, step=tx.step - 1, purpose=purpose, told=told, call=call)
+        return held
+
+
+def _refused(*, tx: Transaction, job: Job, holder: str, clock: Clock, trouble: str) -> None:
+    with transaction.atomic():
+        if _still_held(job=job, holder=holder, clock=clock):
+            Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
+                status=Transaction.Status.REFUSED, trouble=trouble[:300]
+            )
+
+
+def _still_held(*, job: Job, holder: str, clock: Clock) -> bool:
+    """Renew the job's lease in the commit that writes for it: whoever has it now may have ended it."""
+    now = clock()
+    return Job.objects.renew(job_id=job.pk, holder=holder, now=now, until=now + LEASE)
+
+
+def send(*, tx: Transaction, chain: Chain, now: datetime) -> None:
+    """Send the stored bytes; sending them twice is one transaction."""
+    try:
+        chain.send(signed=bytes(tx.signed or b""))
+    except ChainError as error:
+        if error.code not in ("nonce_too_low", "underpriced"):
+            Transaction.objects.filter(pk=tx.pk).update(trouble=error.message[:300])
+            raise
+        if chain.receipt(tx_hash=tx.tx_hash) is None:
+            if error.code == "nonce_too_low":
+                _overtaken(tx=tx, chain=chain, now=now)
+            else:  # gas has become dearer, or another program's transaction waits with the same number: it may pass
+                Transaction.objects.filter(pk=tx.pk).update(trouble=UNDERPRICED)
+            return
+    # What was thought of its nonce is over; it would else be given up later without a second look.
+    mine = Transaction.objects.filter(pk=tx.pk, status=tx.status)
+    if tx.status == Transaction.Status.PREPARED:
+        mine.update(status=Transaction.Status.SENT, sent_at=now, trouble="", overtaken_at=None)
+    elif tx.trouble:
+        mine.update(trouble="", overtaken_at=None)
+
+
+def _overtaken(*, tx: Transaction, chain: Chain, now: datetime) -> None:
+    """Note that something else uses the nonce; once that is certain, this transaction will never be mined."""
+    told = "Another program sent a transaction of this wallet with the same number."
+    if tx.overtaken_at is None:
+        Transaction.objects.filter(pk=tx.pk).update(overtaken_at=now, trouble=told)
+        return
+    if now - tx.overtaken_at < OVERTAKEN_FOR:
+        return
+    # The other one counts from where ours would: until then its block may fall out, and ours be mined after all.
+    stands = max(0, chain.head().number - max(1, tx.network.confirmations) + 1)
+    if chain.mined_nonce(address=Address(tx.wallet.address), at_block=stands) > (tx.nonce or 0):
+        Transaction.objects.filter(pk=tx.pk, status=tx.status).update(
+            status=Transaction.Status.DROPPED, trouble=told
+        )
+
+
+def find(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> None:
+    """Look for the receipt; send the same bytes again where they seem to have got lost."""
+    receipt = chain.receipt(tx_hash=tx.tx_hash)
+    if receipt is None:
+        if tx.sent_at is not None and now - tx.sent_at >= SEND_AGAIN:
+            send(tx=tx, chain=chain, now=now)
+        return
+    if tx.overtaken_at is not None:  # its own block it was that the endpoint had not shown
+        Transaction.objects.filter(pk=tx.pk).update(overtaken_at=None, trouble="")
+    # A transaction that reverts may succeed in the block that takes the place of this one, and the other way round.
+    if chain.head().number - receipt.block_number + 1 < network.confirmations:
+        return
+    if receipt.status == "reverted":
+        reason = chain.revert_reason(receipt=receipt)
+        told = (
+            f"It was mined and undone: {reason}." if reason else "It was mined and undone without a reason."
+        )
+        Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
+            status=Transaction.Status.REVERTED, trouble=told[:300], **_place(receipt)
+        )
+        return
+    order = Order.objects.filter(transaction=tx).first()
+    if order is not None and not _is_the_order(order=order, receipt=receipt):
+        Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
+            status=Transaction.Status.REVERTED,
+            trouble="The transaction was mined, but the datatoken noted no such order.",
+            **_place(receipt),
+        )
+        return
+    with transaction.atomic():
+        won = Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
+            status=Transaction.Status.CONFIRMED, confirmed_at=now, trouble="", **_place(receipt)
+        )
+        if won:
+            JobEvent.objects.create(
+                job_id=tx.job_id,
+                at=now,
+                kind=JobEvent.Kind.PAYMENT,
+                message=f"{tx.told}: done in block {receipt.block_number}."[:500],
+                data={"tx_hash": tx.tx_hash},
+            )
+
+
+def _place(receipt: Receipt) -> dict[str, Any]:
+    return {
+        "block_number": receipt.block_number,
+        "block_hash": receipt.block_hash,
+        "gas_used": receipt.gas_used,
+    }
+
+
+def _is_the_order(*, order: Order, receipt: Receipt) -> bool:
+    seen = orders.order_in(receipt, datatoken=Address(order.datatoken))
+    if seen is None:
+        return False
+    if order.renews is not None:
+        return seen.kind == "reused" and seen.order_tx == order.renews.transaction.tx_hash
+    return seen.kind == "started" and seen.consumer == Address(order.consumer)
+
+
+def plan_again(*, tx: Transaction) -> None:
+    """Plan the same call anew where its transaction can never be mined; the order now hangs on the new one."""
+    with transaction.atomic():
+        anew = plan_one(
+            job=tx.job,
+            network=tx.network,
+            step=tx.step,
+            purpose=tx.purpose,
+            told=tx.told,
+            call=_call_of(tx),
+        )
+        if not Transaction.objects.filter(pk=tx.pk, replaced_by=None).update(replaced_by=anew):
+            transaction.set_rollback(True)  # somebody else has done it
+            return
+        Order.objects.filter(transaction=tx).update(transaction=anew)
