@@ -162,7 +162,7 @@ class Network:
         if second is None:
             return {}
         wanted = {
-            "provider": (second.bench.provider.answer, self._options.provider_port, False),
+            "provider": (second.parts.provider.answer, self._options.provider_port, False),
             "aquarius": (second.aquarius.answer, self._options.aquarius_port, True),
         }
         return {
@@ -274,7 +274,7 @@ class Network:
         provider = (
             {
                 "address": self.second.account.address,
-                "environments": [item.id for item in self.second.bench.environments],
+                "environments": [item.id for item in self.second.parts.environments],
             }
             if self.second is not None
             else None

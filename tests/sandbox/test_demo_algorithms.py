@@ -81,6 +81,45 @@ class TestEveryAlgorithm:
         assert files == data | {f"algorithms/{name}" for name in ALGORITHMS}
 
 
+class TestOtherLayout:
+    """Behind a Provider v4 each data set has a folder of its own, and its files have numbers for names."""
+
+    @pytest.mark.parametrize(
+        ("name", "source"),
+        [("summary_statistics.py", "iris.csv"), ("regression.py", "iris.csv"), ("word_count.py", "iris.csv")],
+    )
+    def test_gives_the_same_numbers_as_on_a_node(self, tmp_path: Path, name: str, source: str) -> None:
+        flat, nested = tmp_path / "flat", tmp_path / "nested"
+        for folder in (flat, nested):
+            folder.mkdir()
+        run(flat, name, source, seconds=0)
+
+        put_nested(nested, "02c49e184a78", source)
+        ended = run(nested, name, seconds=0)
+
+        assert ended.returncode == 0
+        assert "02c49e18/0: " in ended.stdout
+        for path in (flat / "outputs").iterdir():
+            other = (nested / "outputs" / path.name).read_text().replace("02c49e18/0", source)
+            assert other == path.read_text()
+
+    def test_knows_two_data_sets_apart_and_text_from_tables(self, tmp_path: Path) -> None:
+        put_nested(tmp_path, "aaaaaaaaaaaa", "us-constitution.txt")
+        put_nested(tmp_path, "bbbbbbbbbbbb", "co2.csv")
+
+        run(tmp_path, "summary_statistics.py")
+
+        lines = {(line["file"], line["column"]) for line in table(tmp_path, "summary.csv")}
+        assert ("aaaaaaaa/0", "words per line") in lines and ("bbbbbbbb/0", "co2_ppm") in lines
+
+
+def put_nested(folder: Path, did: str, source: str) -> None:
+    """Lay an input out as a Provider's cluster does."""
+    target = folder / "inputs" / did
+    target.mkdir(parents=True)
+    (target / "0").write_bytes((DEMO / "data" / source).read_bytes())
+
+
 class TestSummaryStatistics:
     def test_knows_the_irises(self, tmp_path: Path) -> None:
         run(tmp_path, "summary_statistics.py", "iris.csv")

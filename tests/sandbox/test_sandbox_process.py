@@ -37,7 +37,7 @@ class TestStart:
 
         assert client.environment()["id"] == box.info["environment"]
         assert client.account.address == box.info["account"]["address"]
-        assert list(box.info["assets"]) == [
+        names = [
             "Iris flowers",
             "Mauna Loa CO2",
             "US Constitution",
@@ -46,15 +46,22 @@ class TestStart:
             "Word count",
             "Failing example",
         ]
-        kinds = [asset["kind"] for asset in box.info["assets"].values()]
-        assert kinds == ["dataset"] * 3 + ["algorithm"] * 4
+        assert list(box.info["assets"]) == [*names, *(f"{name} (v4)" for name in names)]
+        told = [(asset["kind"], asset["dialect"]) for asset in box.info["assets"].values()]
+        kinds = ["dataset"] * 3 + ["algorithm"] * 4
+        assert told == [(kind, dialect) for dialect in ("ocean-node", "provider-v4") for kind in kinds]
 
     def test_published_documents_are_served_and_are_on_the_chain(self, box: Box) -> None:
         client = Client(box.node_url)
+        places = {
+            "ocean-node": (box.node_url, box.node_url),
+            "provider-v4": (box.aquarius_url, box.provider_url),
+        }
         for name, asset in box.info["assets"].items():
-            ddo = client.http.get(f"{box.node_url}/api/aquarius/assets/ddo/{asset['did']}", timeout=5).json()
+            index, endpoint = places[asset["dialect"]]
+            ddo = client.http.get(f"{index}/api/aquarius/assets/ddo/{asset['did']}", timeout=5).json()
             assert (ddo["id"], ddo["metadata"]["name"]) == (asset["did"], name)
-            assert ddo["services"][0]["serviceEndpoint"] == box.node_url
+            assert ddo["services"][0]["serviceEndpoint"] == endpoint
             call = {
                 "jsonrpc": "2.0",
                 "id": 1,
@@ -68,11 +75,12 @@ class TestStart:
 
         assert fee["feeToken"] == box.info["contracts"]["Ocean"]
 
-    @pytest.mark.parametrize("option", ["--node-port", "--chain-port"])
+    @pytest.mark.parametrize("option", ["--node-port", "--chain-port", "--provider-port", "--aquarius-port"])
     def test_taken_port_is_named_with_the_way_out(self, tmp_path: Path, option: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = str(taken.getsockname()[1])
-            ports = {"--node-port": "0", "--chain-port": "0", option: port}
+            names = ("--node-port", "--chain-port", "--provider-port", "--aquarius-port")
+            ports = dict.fromkeys(names, "0") | {option: port}
             command = [sys.executable, "-m", "ocean_portal.sandbox", "--state", str(tmp_path)]
             command += [text for pair in ports.items() for text in pair]
             ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -239,15 +247,19 @@ class TestKill:
             assert answer == {"nonce": str(client.nonce)}
             assert again.outputs(job) == outputs
 
-    def test_killed_while_publishing_it_publishes_the_rest_once(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("killed_after", [2, 9])
+    def test_killed_while_publishing_it_publishes_the_rest_once(
+        self, tmp_path: Path, killed_after: int
+    ) -> None:
         command = [sys.executable, "-m", "ocean_portal.sandbox", "--state", str(tmp_path)]
-        command += ["--node-port", "0", "--chain-port", "0"]
+        for name in ("node", "chain", "provider", "aquarius"):
+            command += [f"--{name}-port", "0"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         published: dict[str, str] = {}
-        while len(published) < 2:
+        while len(published) < killed_after:
             kind, _, rest = process.stdout.readline().partition(" ")
-            if kind == "Dataset":
+            if kind in ("Dataset", "Algorithm"):
                 name, _, did = rest.strip().rpartition("  ")
                 published[name] = did
         process.kill()
@@ -255,5 +267,5 @@ class TestKill:
         process.stdout.close()
 
         with running_sandbox(tmp_path) as box:
-            assert len(box.info["assets"]) == 7
+            assert len(box.info["assets"]) == 14
             assert {name: box.did(name) for name in published} == published

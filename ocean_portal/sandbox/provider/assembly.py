@@ -14,7 +14,7 @@ from ocean_portal.sandbox.indexing.indexer import CREATED, UPDATED, Indexer, pub
 from ocean_portal.sandbox.indexing.routes import Aquarius
 from ocean_portal.sandbox.provider import accounts
 from ocean_portal.sandbox.provider.agreements import Clerk
-from ocean_portal.sandbox.provider.catalogue import SUFFIX, Catalogue
+from ocean_portal.sandbox.provider.catalogue import PUBLISHER, SUFFIX, Catalogue
 from ocean_portal.sandbox.provider.decryption import Decryption, Published
 from ocean_portal.sandbox.provider.downloads import Downloads
 from ocean_portal.sandbox.provider.fees import FeeDesk
@@ -28,11 +28,10 @@ from ocean_portal.sandbox.provider.work import ProviderWork
 from ocean_portal.sandbox.store import Store
 
 ENGINE = "provider-v4"
-DIDS_FACT = "provider_v4_dids"
 
 
 class ProviderNetwork:
-    """The second dialect's part of the sandbox; ledger: another one than the chain's, for tests."""
+    """The second dialect's part of the sandbox."""
 
     def __init__(
         self,
@@ -47,7 +46,6 @@ class ProviderNetwork:
     ) -> None:
         self._chain = chain
         self._contracts = contracts
-        self._store = store
         self.account = accounts.account(accounts.PROVIDER)
         self._secret = bytes(self.account.key)
         switches = Switches(folder=folder)
@@ -58,7 +56,7 @@ class ProviderNetwork:
             account=accounts.account(accounts.AQUARIUS),
             switches=switches,
         )
-        self.bench = ProviderBench(
+        self.parts = ProviderParts(
             ledger=ChainLedger(chain=chain),
             resolve=self.aquarius.resolve,
             decryption=Decryption(
@@ -83,7 +81,7 @@ class ProviderNetwork:
         return bool(factory.call("erc721List", nft).lower() == nft.lower())
 
     def _find_published(self, tx_hash: str, nft: str) -> Published:
-        """Return what a transaction published. Raises IndexError, TypeError or RpcError where it did not."""
+        """Return what a transaction published. Raises StopIteration, TypeError or RpcError where it did not."""
         receipt = self._chain.rpc("eth_getTransactionReceipt", [tx_hash])
         return next(
             published_in(log)
@@ -97,30 +95,42 @@ class ProviderNetwork:
             chain=self._chain, contracts=self._contracts, endpoint=endpoint, secret=self._secret
         )
         self.indexer.catch_up()
-        dids: dict[str, str] = self._store.fact(name=DIDS_FACT) or {}
+        known = self._published()
         for asset in ASSETS:
-            document = self.indexer.document(did=dids.get(asset.name, ""))
+            document = known.get(asset.name + SUFFIX)
             if document is None:
-                dids[asset.name] = catalogue.publish(asset=asset)
-                self._store.remember(name=DIDS_FACT, value=dids)
-            elif "services" in document:
+                catalogue.publish(asset=asset)
+            else:
                 catalogue.move(document=document)
         self.indexer.catch_up()
-        found = {asset.name + SUFFIX: self.indexer.document(did=dids[asset.name]) for asset in ASSETS}
-        return {name: document for name, document in found.items() if document is not None}
+        return self._published()
+
+    def _published(self) -> dict[str, dict[str, Any]]:
+        """Find the demo assets by their names and their publisher, in the order of publication.
+
+        The chain is the record: a sandbox that is killed on the way publishes none of them twice.
+        """
+        publisher = self._chain.account(PUBLISHER).address
+        names = {asset.name + SUFFIX for asset in ASSETS}
+        found: dict[str, dict[str, Any]] = {}
+        for document in self.indexer.documents():
+            name = document.get("metadata", {}).get("name")
+            if name in names and document["nft"]["owner"] == publisher:
+                found.setdefault(name, document)
+        return found
 
     def open(self) -> None:
         """Follow the chain, and take up the jobs that the last process left."""
         self.indexer.open()
-        self.bench.engine.open()
+        self.parts.engine.open()
 
     def close(self) -> None:
         """End threads and algorithms."""
         self.indexer.close()
-        self.bench.close()
+        self.parts.close()
 
 
-class ProviderBench:
+class ProviderParts:
     """A Provider with its operator-service and its engine, over any ledger and any index."""
 
     def __init__(

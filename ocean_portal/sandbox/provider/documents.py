@@ -99,7 +99,7 @@ class Asset:
 
     def _addresses(self, kind: str) -> list[str]:
         entries = (self.document.get("credentials") or {}).get(kind) or []
-        found = next((entry["values"] for entry in entries if entry.get("type") == "address"), [])
+        found: list[Any] = next((entry["values"] for entry in entries if entry.get("type") == "address"), [])
         return [str(address).lower() for address in found]
 
 

@@ -29,6 +29,11 @@ class Memory:
         with self._lock:
             self._db.close()
 
+    def forget(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._db.executescript("DELETE FROM user_nonce; DELETE FROM revoked_tokens")
+
     def nonce(self, *, address: str) -> str | None:
         """Return the last nonce of exactly this text, or None."""
         with self._lock:

@@ -59,6 +59,10 @@ class OperatorService:
 
     # reaching it
 
+    def is_set_up(self) -> bool:
+        """Tell whether the Provider knows an operator-service at all."""
+        return self._switches.has_operator()
+
     def reach(self, *, place: str, owner: str = "", job_id: str = "", document_id: str = "") -> None:
         """Do nothing while it answers; else wait as long as Provider tries, and raise OperatorDown.
 
@@ -90,7 +94,9 @@ class OperatorService:
     # environments
 
     def environments(self, *, chain_id: int) -> list[dict[str, Any]]:
-        """List the environments as documents. Raises OperatorDown."""
+        """List the environments as documents, none without an operator-service. Raises OperatorDown."""
+        if not self.is_set_up():
+            return []
         try:
             self.reach(place="environments")
         except OperatorDown as error:
@@ -106,8 +112,9 @@ class OperatorService:
 
     def environment(self, environment_id: str, *, chain_id: int) -> Environment | None:
         """Return an environment by its id, None for an unknown one. Raises OperatorDown."""
-        self.environments(chain_id=chain_id)
-        return next((item for item in self._environments if item.id == environment_id), None)
+        known = {item["id"] for item in self.environments(chain_id=chain_id)}
+        found = (item for item in self._environments if item.id == environment_id)
+        return next(found, None) if environment_id in known else None
 
     # jobs
 

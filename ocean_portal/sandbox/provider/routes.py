@@ -53,6 +53,8 @@ ENDPOINTS = {
     "nonce": ["GET", "nonce"],
     "validateContainer": ["POST", "validateContainer"],
 }
+# What is not there without an operator-service. Source: recording 97-download-only-provider.
+OF_OPERATOR = ("compute", "computeEnvironments", "computeResult")
 NO_SIGNATURE = ["Invalid signature provided. Please check the nonce or documentId."]
 OCTETS = "application/octet-stream"
 CHUNK_BYTES = 4096
@@ -125,7 +127,7 @@ class Provider:
         """Answer one request as the recorded Provider did."""
         place = call.path.removeprefix(SERVICES) if call.path.startswith(SERVICES) else call.path
         methods = [method for method, path in self._routes if path == place]
-        if not methods:
+        if not methods or (place in OF_OPERATOR and not self._operator.is_set_up()):
             return compact(404, {"context": call.data, "error": NOT_FOUND})
         if call.method == "OPTIONS":
             return allowed(methods)

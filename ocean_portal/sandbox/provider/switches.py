@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 OPERATOR_DOWN, AQUARIUS_DOWN = "operator-service.down", "aquarius.down"
+NO_OPERATOR = "operator-service.unset"
 # How long Provider tries before it gives up. Source: recording 96-operator-service-down-status, seconds.
 PATIENCE_S = 30.0
 
@@ -28,3 +29,7 @@ class Switches:
     def aquarius_is_down(self) -> bool:
         """Tell whether Aquarius does not answer."""
         return (self.folder / AQUARIUS_DOWN).exists()
+
+    def has_operator(self) -> bool:
+        """Tell whether the Provider was set up for compute at all. Source: recording 97."""
+        return not (self.folder / NO_OPERATOR).exists()

@@ -122,7 +122,8 @@ def check(*, rules: Rules, data: Any, now: float, judge: Judge = lambda _: None)
             if "bail" in words and (found or verdict):
                 break
         if found or verdict:
-            errors[name] = verdict or found
+            # A text stands instead of all complaints, a list of texts beside them.
+            errors[name] = verdict if isinstance(verdict, str) else found + (verdict or [])
             if "bail" in words:
                 break
     if errors:

@@ -94,11 +94,12 @@ class ProviderWork:
             status = ended.status
         lines.append(f"done with status {status}")
         (folder / "logs" / "configure.log").write_text("\n".join(lines) + "\n")
-        desk.note(status=status if status == PROVISIONING else CONFIGURING)
-        desk.pause(1)
         if status != PROVISIONING:
+            desk.pause(1)
             self._write_logs(job=job, folder=folder, algorithm=b"")
             raise JobEnded(status)
+        desk.note(status=status)
+        desk.pause(1)
 
     def _provide(self, *, job: Job, data: Path, lines: list[str]) -> None:
         spec = job["spec"]
