@@ -26,7 +26,8 @@ def used_s(job: Job) -> float:
         run_s = abs((job["algo_stopped_at"] or job["finished_at"]) - job["algo_started_at"])
     if job["build_started_at"] and job["build_stopped_at"]:
         build_s = max(0.0, job["build_stopped_at"] - job["build_started_at"])
-    return max(MIN_DURATION_S, min(run_s + build_s, job["spec"]["max_job_duration"]))
+    longest_s = float(job["spec"]["max_job_duration"])
+    return max(MIN_DURATION_S, min(run_s + build_s, longest_s))
 
 
 class EscrowCashier:
