@@ -122,12 +122,13 @@ class ChainEscrow:
         found = self._contract.call("getLocks", ZERO_ADDRESS, ZERO_ADDRESS, self._account.address)
         return [
             Lock(job, to_checksum_address(payer), amount, expires_at, to_checksum_address(token))
-            for job, payer, amount, expires_at, token in found
+            for job, payer, amount, expires_at, token, *_ in found
         ]
 
     def now(self) -> int:
-        """Return the chain's time."""
-        return self._chain.now()
+        """Return the time that the next block would have, which is what the contract compares with."""
+        with self._chain.lock:
+            return self._chain.next_header().timestamp
 
     def create(self, *, job: int, payer: str, token: str, amount_wei: int, seconds: int) -> str:
         """Lock money and return the transaction. Raises RpcError with the contract's reason."""

@@ -341,7 +341,7 @@ class TestPaidJob:
             dataset["transferTxId"],
         ]
         assert "providerFee" not in again["algorithm"]
-        assert spent_on_orders == 2_505_000_000_000_000_000  # 2 and 0.5, and the community's 0.2 %
+        assert spent_on_orders == 2_502_500_000_000_000_000  # 2 and 0.5, and 0.1 % for the community
         assert locked == (0, 2_200_000_000_000_000_000)
         payment = report["payment"]
         assert (report["isFree"], report["metadata"], payment["cost"]) == (False, {"tag": "t"}, 1.1)
@@ -411,7 +411,7 @@ class TestPaidJob:
             stranger.account, "cancelExpiredLock", *lock[:1], lock[4], lock[1], NODE
         )
         still = wallet.funds("Ocean")
-        stranger.chain.rpc("evm_increaseTime", [3700])
+        stranger.chain.rpc("evm_increaseTime", [7200])
         stranger.escrow.send(stranger.account, "cancelExpiredLock", *lock[:1], lock[4], lock[1], NODE)
 
         assert answer.status_code == 400 and "Cannot find image" in answer.json()
