@@ -1,6 +1,6 @@
 """The chain as the recorded node saw it, and a wallet that orders and deposits on the sandbox's own chain."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,14 +97,14 @@ def _order(note: dict[str, Any], mined_at: int) -> Order:
     )
 
 
-def recorded_till(escrow: RecordedEscrow, *, now: float) -> Till:
-    """Return the till of the recorded node at one moment."""
+def recorded_till(escrow: RecordedEscrow, *, mined_at: float, now: Callable[[], float]) -> Till:
+    """Return the till of the recorded node, with all orders mined at one moment."""
     account = Account.from_key(NODE_KEY)
     orders = OrderDesk(
-        ledger=RecordedLedger(mined_at=now),
+        ledger=RecordedLedger(mined_at=mined_at),
         consumer=PROVIDER_ADDRESS,
         provider=account.address,
-        now=lambda: now,
+        now=now,
     )
     return Till(escrow=escrow, orders=orders, fees=FeeSigner(account=account, token=OCEAN))
 

@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 import requests
 
 from ocean_portal.sandbox.escrow import Authorization
+from ocean_portal.sandbox.nodeorders import Order, OrderDesk, Wanted
 from ocean_portal.sandbox.nodesettling import used_s
 from ocean_portal.sandbox.prices import DOLLAR_PRICES, OCEAN_PRICES, FeeToken, lock_s
 from tests.sandbox.client import CONTAINER, Client
 from tests.sandbox.conftest import Bench, close_bench, make_bench
-from tests.sandbox.paidbench import RecordedEscrow, Wallet, recorded_till
+from tests.sandbox.paidbench import RecordedEscrow, RecordedLedger, Wallet, recorded_till
 from tests.sandbox.recordings import scenario, shape
 from tests.sandbox.running import Box, running_sandbox, start_sandbox
 from tests.sandbox.test_node import assert_same
@@ -45,7 +47,7 @@ def escrow() -> RecordedEscrow:
 @pytest.fixture
 def recorded(tmp_path: Path, escrow: RecordedEscrow) -> Iterator[Bench]:
     """The recorded node with the documents, files and orders of scenarios 30 to 33."""
-    bench = make_bench(tmp_path, till=recorded_till(escrow, now=NOW))
+    bench = make_bench(tmp_path, till=recorded_till(escrow, mined_at=NOW, now=lambda: bench.now))
     for exchange in (scenario("30")[18], scenario("30")[19]):
         for ddo in exchange.json[0]:
             bench.store.put_ddo(name=ddo["metadata"]["name"], ddo=ddo)
@@ -137,10 +139,8 @@ class TestRefusedStart:
 
         assert_same(exchange, exchange.ask(recorded.url))
 
-    def test_order_is_over_when_the_service_says_so(self, recorded: Bench, escrow: RecordedEscrow) -> None:
-        late = recorded_till(escrow, now=NOW)
-        object.__setattr__(late.orders, "now", lambda: NOW + 3601)
-        recorded.server.node._paid._till = late  # type: ignore[attr-defined]  # only the clock of orders differs
+    def test_order_is_over_when_the_service_says_so(self, recorded: Bench) -> None:
+        recorded.now += 3601
         exchange = scenario("33")[19]
 
         answer = exchange.ask(recorded.url)
@@ -217,6 +217,45 @@ class TestStart:
         recorded.put_job(report, {item["filename"]: bytes(item["filesize"]) for item in report["results"]})
 
         assert_same(scenario("20")[seq], scenario("20")[seq].ask(recorded.url))
+
+
+class TestOrders:
+    """What the node reads from an order."""
+
+    TX = "0x602f3eb979229648b9c687bd2e4cfac421a2f4e32229bc8daf8140b74793dd86"  # scenario 33
+    DATATOKEN = "0x669007f8b5cCd9AB360432140Db31885c9684ab3"
+
+    def wanted(self, *, place: int = 0, service_id: str = "compute-1") -> Wanted:
+        return Wanted(
+            nft="0x", datatoken=self.DATATOKEN, service_id=service_id, service_index=place, timeout_s=60
+        )
+
+    def desk(self, *, later_s: float = 0) -> OrderDesk:
+        return recorded_till(RecordedEscrow(), mined_at=NOW, now=lambda: NOW + later_s).orders
+
+    def test_place_of_the_service_counts(self) -> None:
+        assert self.desk().holds(tx_hash=self.TX, wanted=self.wanted())
+        assert not self.desk().holds(tx_hash=self.TX, wanted=self.wanted(place=1))
+
+    def test_renewed_order_is_as_old_as_the_first_one(self) -> None:
+        class Renewed(RecordedLedger):
+            def order(self, *, tx_hash: str) -> Order | None:
+                first = super().order(tx_hash=TestOrders.TX)
+                assert first is not None
+                if tx_hash == TestOrders.TX:
+                    return first
+                return replace(first, started=(), reused=(TestOrders.TX,), mined_at=int(NOW) + 50)
+
+        young = replace(self.desk(), ledger=Renewed(mined_at=NOW))
+        old = replace(self.desk(later_s=61), ledger=Renewed(mined_at=NOW))
+
+        assert young.holds(tx_hash="0x1", wanted=self.wanted())
+        assert not old.holds(tx_hash="0x1", wanted=self.wanted())
+
+    def test_fee_is_for_one_service_and_for_a_time(self) -> None:
+        assert self.desk().fee_holds(tx_hash=self.TX, wanted=self.wanted())
+        assert not self.desk().fee_holds(tx_hash=self.TX, wanted=self.wanted(service_id="other"))
+        assert not self.desk(later_s=3602).fee_holds(tx_hash=self.TX, wanted=self.wanted())
 
 
 class TestCharges:
@@ -468,22 +507,21 @@ class TestRestart:
         box.kill()
         forget_job(box, job_id)
 
-        box = start_sandbox(tmp_path, settle=0.1)
-        client, wallet = wallet_of(box, KEYS[0])
-        report = client.wait(started["jobId"], until=settled)[-1]
+        with running_sandbox(tmp_path, settle=0.1) as box:
+            client, wallet = wallet_of(box, KEYS[0])
+            report = client.wait(started["jobId"], until=settled)[-1]
 
-        assert report["payment"] == started["payment"] | {
-            "claimTx": report["payment"]["claimTx"],
-            "cost": 1.1,
-        }
-        assert wallet.funds("Ocean") == (1_100_000_000_000_000_000, 0)
-        assert wallet.locks() == []
-        assert box.rows("SELECT count(*) FROM paid_starts") == [(0,)]
-        forget_claim(box, job_id)
-        until(lambda: client.status(started["jobId"])["status"] == 70)
-        assert client.status(started["jobId"])["payment"] == report["payment"]
-        assert wallet.funds("Ocean") == (1_100_000_000_000_000_000, 0)
-        box.stop()
+            assert report["payment"] == started["payment"] | {
+                "claimTx": report["payment"]["claimTx"],
+                "cost": 1.1,
+            }
+            assert wallet.funds("Ocean") == (1_100_000_000_000_000_000, 0)
+            assert wallet.locks() == []
+            assert box.rows("SELECT count(*) FROM paid_starts") == [(0,)]
+            forget_claim(box, job_id)
+            until(lambda: client.status(started["jobId"])["status"] == 70)
+            assert client.status(started["jobId"])["payment"] == report["payment"]
+            assert wallet.funds("Ocean") == (1_100_000_000_000_000_000, 0)
 
     def test_start_that_had_not_locked_is_forgotten(self, tmp_path: Path) -> None:
         box = start_sandbox(tmp_path)
