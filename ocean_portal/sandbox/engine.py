@@ -26,6 +26,7 @@ from ocean_portal.sandbox.store import Job, Store
 # The numbers that both dialects share. Source: the status table of ocean-node 3.2.0; provider-v4/README.md.
 QUEUED, CONFIGURING, PROVISIONING, RUNNING, PUBLISHING, SETTLED = 1, 20, 30, 40, 60, 70
 LOG_BYTES = 10 * 1024**2
+PATIENCE_S = 60.0  # before a job that could not be settled is tried again
 
 
 class JobEnded(Exception):
@@ -120,6 +121,16 @@ class Work(Protocol):
         """List what can be fetched now."""
 
 
+class Cashier(Protocol):
+    """Takes what an ended job owes."""
+
+    def settle(self, *, job: Job) -> dict[str, object] | None:
+        """Return the columns that settling changes, None when it has to be tried again later."""
+
+    def tidy(self) -> None:
+        """Give back what nobody can claim any more."""
+
+
 class Busy(Exception):
     """No room now and no wish to wait; the message is the node's. Source: recording 24, exchange 4."""
 
@@ -151,12 +162,16 @@ class Engine:
         folder: Path,
         work: Work,
         pace: Pace,
+        cashier: Cashier | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._folder = folder.resolve() / "c2d_storage" / work.storage
         self._work = work
         self._pace = pace
+        self._cashier = cashier
+        self._not_before: dict[str, float] = {}  # jobs that could not be settled, and when to try again
+        self._tidy_at = 0.0
         self._now = now
         self._room = threading.Lock()  # whoever decides about room holds it until the job is in the store
         self._closing = threading.Event()
@@ -189,24 +204,50 @@ class Engine:
 
     # what clients want
 
-    def start(self, *, owner: str, spec: dict[str, Any]) -> Job:
+    def start(
+        self, *, owner: str, spec: dict[str, Any], charge: Callable[[str], dict[str, Any]] | None = None
+    ) -> Job:
         """Take in a job; spec is what the dialect makes of a request.
 
+        charge: takes the money for the job with this id once there is room, and returns the job's payment; what it
+            raises ends the start.
         Raises Busy when there is no room and the job does not want to wait.
         """
         job_id = self._work.new_id()
         with self._room:
-            missing = self._work.missing(spec=spec, running=self._running())
-            waits = self._work.waits(spec=spec, missing=missing, queue=self._queue())
+            missing = self._work.missing(spec=spec, running=self.running())
+            waits = self._work.waits(spec=spec, missing=missing, queue=self.queued())
+            payment = charge(job_id) if charge else None
             status = QUEUED if waits else self._work.first_status(spec=spec)
             self._store.add_job(
-                job_id=job_id, owner=owner, status=status, spec=spec, now=round(self._now(), 3)
+                job_id=job_id,
+                owner=owner,
+                status=status,
+                spec=spec,
+                now=round(self._now(), 3),
+                payment=payment,
             )
         job = self._store.job(job_id=job_id)
         assert job is not None
         if not waits:
             self._work_on(job_id)
         return job
+
+    def check_room(self, *, spec: dict[str, Any]) -> None:
+        """Raise Busy when there is no room for a job that does not want to wait."""
+        missing = self._work.missing(spec=spec, running=self.running())
+        self._work.waits(spec=spec, missing=missing, queue=self.queued())
+
+    def adopt(self, *, job_id: str, owner: str, spec: dict[str, Any], payment: dict[str, Any]) -> None:
+        """Take in a job that was paid for when the last process died, before this one is opened."""
+        self._store.add_job(
+            job_id=job_id,
+            owner=owner,
+            status=self._work.first_status(spec=spec),
+            spec=spec,
+            now=round(self._now(), 3),
+            payment=payment,
+        )
 
     def stop(self, *, job: Job) -> None:
         """Ask a job to end; the engine notices at its next step. Source: recording 14."""
@@ -221,13 +262,13 @@ class Engine:
         results = self._results(job)
         return (results[index].path, results[index].entry["type"]) if index < len(results) else None
 
-    def running_resources(self) -> list[dict[str, float]]:
-        """Return the resources of each job that is neither queued nor ended."""
-        return [job["spec"]["resources"] for job in self._running()]
+    def running(self) -> list[Job]:
+        """Return the jobs that are neither queued nor ended."""
+        return [job for job in self._store.jobs(ended=False) if job["status"] != QUEUED]
 
-    def queued(self) -> int:
-        """Return how many jobs wait."""
-        return len(self._queue())
+    def queued(self) -> list[Job]:
+        """Return the jobs that wait."""
+        return [job for job in self._store.jobs(ended=False) if job["status"] == QUEUED]
 
     def live_log(self, *, job: Job) -> Path | None:
         """Return the growing log of a job whose container runs now, else None."""
@@ -245,12 +286,6 @@ class Engine:
         return self._closing.is_set()
 
     # inside
-
-    def _queue(self) -> list[Job]:
-        return [job for job in self._store.jobs(ended=False) if job["status"] == QUEUED]
-
-    def _running(self) -> list[Job]:
-        return [job for job in self._store.jobs(ended=False) if job["status"] != QUEUED]
 
     def _results(self, job: Job) -> list[Result]:
         return self._work.results(job=job, folder=self.job_folder(job_id=job["id"]))
@@ -410,22 +445,39 @@ class Engine:
             self._store.settle_jobs(
                 before=now - self._pace.settle_s, statuses=self._work.settling, settled=SETTLED
             )
+            self._settle_paid(now)
             if self._work.storage_expiry_s is None:
                 continue
             for job_id in self._store.ended_before(moment=now - self._work.storage_expiry_s):
                 shutil.rmtree(self.job_folder(job_id=job_id), ignore_errors=True)
                 self._store.delete_job(job_id=job_id)
 
+    def _settle_paid(self, now: float) -> None:
+        """Let the cashier settle what ended long enough ago; what it cannot settle is tried again later."""
+        if self._cashier is None:
+            return
+        due = self._store.unsettled_jobs(before=now - self._pace.settle_s, statuses=self._work.settling)
+        for job in due:
+            if now < self._not_before.get(job["id"], 0):
+                continue
+            if (columns := self._cashier.settle(job=job)) is not None:
+                self._store.change_job(job_id=job["id"], status=SETTLED, **columns)
+            else:
+                self._not_before[job["id"]] = now + PATIENCE_S
+        if now >= self._tidy_at:
+            self._cashier.tidy()
+            self._tidy_at = now + max(1.0, self._pace.settle_s)
+
     def _serve_queue(self) -> None:
         """Start who fits, first come first served; end who does not want to wait any more."""
         with self._room:
-            for job in self._queue():
+            for job in self.queued():
                 now = self._now()
                 if (status := self._work.leaves_queue(job=job, now=now)) is not None:
                     self._end(job["id"], status)
                 elif now - job["created_at"] < self._work.warm_up_steps * self._pace.step_s:
                     continue
-                elif not self._work.missing(spec=job["spec"], running=self._running()):
+                elif not self._work.missing(spec=job["spec"], running=self.running()):
                     self._store.change_job(job_id=job["id"], status=self._work.first_status(spec=job["spec"]))
                     self._work_on(job["id"])
 

@@ -15,10 +15,16 @@ from ocean_portal.sandbox import contracts, rpc
 from ocean_portal.sandbox.chain import Chain
 from ocean_portal.sandbox.demo.assets import ASSETS, Asset, located, offline_ddo
 from ocean_portal.sandbox.engine import Engine, Pace
-from ocean_portal.sandbox.environment import CHAIN_ID, Environment, stable_id
+from ocean_portal.sandbox.environment import CHAIN_ID, PROVIDER_ADDRESS, Environment, stable_id
+from ocean_portal.sandbox.escrow import ChainEscrow
 from ocean_portal.sandbox.files import Files
 from ocean_portal.sandbox.node import Node
+from ocean_portal.sandbox.nodefees import FeeSigner
+from ocean_portal.sandbox.nodeorders import ChainLedger, OrderDesk
+from ocean_portal.sandbox.nodepaid import Till
+from ocean_portal.sandbox.nodesettling import EscrowCashier
 from ocean_portal.sandbox.nodework import NodeWork
+from ocean_portal.sandbox.prices import DOLLAR_PRICES, OCEAN_PRICES, FeeToken
 from ocean_portal.sandbox.provider.assembly import ProviderNetwork
 from ocean_portal.sandbox.publish import publish_asset
 from ocean_portal.sandbox.sealing import Seal
@@ -30,8 +36,12 @@ HOST = "127.0.0.1"
 # Number 1 of the public development mnemonic: its key is in every Ethereum tutorial.
 DEMO_ADDRESS = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 DEMO_KEY = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
+DEMO_DOLLARS = 10_000 * 10**6  # in the smallest units of a token with 6 decimals
 # What a recorded node takes fees in, for a sandbox without a chain of its own.
 OFFLINE_FEE_TOKEN = "0x5FbDB2315678afecb367f032d93F642f64180aa3"  # noqa: S105 - an address
+
+
+NODE_ACCOUNT = 9  # of the development accounts; its address is the node's
 
 
 class PortTaken(Exception):
@@ -84,12 +94,16 @@ class Network:
             self._open_chain()
         self.seal = Seal(key=bytes.fromhex(self._once("seal_key", lambda: secrets.token_hex(32))))
         self._environment = self._describe_environment()
+        self._till = self._open_till()
         self._files = Files(open_asset=self._open_asset, allowed_hosts=options.allow_files_from)
         self.engine = Engine(
             store=self.store,
             folder=options.state,
             work=NodeWork(environment=self._environment, files=self._files),
             pace=Pace(step_s=options.step_s, settle_s=options.settle_s),
+            cashier=EscrowCashier(escrow=self._till.escrow, environment=self._environment)
+            if self._till is not None
+            else None,
         )
         self.second = self._second_dialect()
         self.server = self._bind_node()
@@ -130,14 +144,42 @@ class Network:
         self._rpc = self._bind(
             "chain", lambda port: rpc.serve(chain, host=HOST, port=port), self._options.chain_port
         )
+        self._once("demo_dollars", lambda: self._give_dollars(chain))
         self._say(f"Dev chain      http://{HOST}:{self._rpc.port} (chain id {CHAIN_ID})")
 
+    def _give_dollars(self, chain: Chain) -> str:
+        """Give the demo account dollars; ether and Ocean tokens it has from the beginning, as all accounts."""
+        receipt = contracts.mint(chain, self._addresses, "MockUSDC", DEMO_ADDRESS, DEMO_DOLLARS)
+        return str(receipt["transactionHash"])
+
+    def _open_till(self) -> Till | None:
+        """Let the node take money; without a chain it cannot."""
+        if self.chain is None:
+            return None
+        account = self.chain.account(NODE_ACCOUNT)
+        return Till(
+            escrow=ChainEscrow(chain=self.chain, address=self._addresses["Escrow"], account=account),
+            orders=OrderDesk(
+                ledger=ChainLedger(chain=self.chain),
+                consumer=PROVIDER_ADDRESS,
+                provider=account.address,
+                now=time.time,
+            ),
+            fees=FeeSigner(account=account, token=self._addresses["Ocean"]),
+        )
+
     def _bind_node(self) -> NodeServer:
-        node = Node(store=self.store, engine=self.engine, environment=self._environment, files=self._files)
+        self._node = Node(
+            store=self.store,
+            engine=self.engine,
+            environment=self._environment,
+            files=self._files,
+            till=self._till,
+        )
         server: NodeServer = self._bind(
             "node",
             lambda port: NodeServer(
-                node=node, store=self.store, host=HOST, port=port, rate_limit=self._options.rate_limit
+                node=self._node, store=self.store, host=HOST, port=port, rate_limit=self._options.rate_limit
             ),
             self._options.node_port,
         )
@@ -179,6 +221,7 @@ class Network:
 
     def _open(self) -> None:
         """Take up what the last process left, and serve."""
+        self._node.recover()
         self.engine.open()
         self.server.start()
         self._say(f"Ocean Node     {self.node_url}")
@@ -206,11 +249,12 @@ class Network:
 
     def _describe_environment(self) -> Environment:
         seed = self._once("engine_seed", lambda: secrets.token_hex(16))
-        token = self._addresses.get("Ocean", OFFLINE_FEE_TOKEN)
+        ocean = FeeToken(self._addresses.get("Ocean", OFFLINE_FEE_TOKEN), 18, OCEAN_PRICES)
+        dollars = self._addresses.get("MockUSDC")
         return Environment(
             engine_id=stable_id(text=f"engine {seed}"),
             environment_id=stable_id(text=f"environment {seed}"),
-            fee_tokens=(token,),
+            fees=(ocean, FeeToken(dollars, 6, DOLLAR_PRICES)) if dollars else (ocean,),
             storage_expiry_s=self._options.storage_expiry_s,
         )
 
@@ -218,6 +262,8 @@ class Network:
         """Publish each demo asset that the store does not know yet, and bring moved addresses up to date."""
         known = self.store.ddos()
         for asset in ASSETS:
+            if asset.price_wei is not None and self.chain is None:
+                continue  # nobody could pay
             ddo = known.get(asset.name) or self._publish_one(asset)
             for service in ddo["services"]:
                 service["serviceEndpoint"] = self.node_url
@@ -250,6 +296,7 @@ class Network:
             metadata=asset.metadata(),
             service=service,
             seal_files=self.seal.close_up,
+            price=asset.price_wei,
         ).ddo
 
     def _open_asset(self, did: str, service_id: str) -> list[dict[str, Any]]:
@@ -260,6 +307,12 @@ class Network:
                 return [located(file) for file in self.seal.open_up(service["files"])["files"]]
         raise ValueError(f"no service {service_id} in {did}")
 
+    def _price_of(self, asset: Asset) -> dict[str, str | None]:
+        """Say what one access costs: wei as text, and of which token; a free one costs "0" of none."""
+        if asset.price_wei is None:
+            return {"price": "0", "token": None}
+        return {"price": str(asset.price_wei), "token": self._addresses["Ocean"]}
+
     def _describe(self) -> dict[str, Any]:
         assets = {
             name: {
@@ -267,9 +320,12 @@ class Network:
                 "kind": ddo["metadata"]["type"],
                 "service_id": ddo["services"][0]["id"],
                 "dialect": dialect,
+                **self._price_of(asset),
             }
             for dialect, ddos in (("ocean-node", self.store.ddos()), ("provider-v4", self._v4_documents))
             for name, ddo in ddos.items()
+            for asset in ASSETS
+            if name in (asset.name, asset.v4_name)
         }
         provider = (
             {

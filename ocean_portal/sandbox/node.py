@@ -35,9 +35,11 @@ from ocean_portal.sandbox.environment import (
     fill_resources,
 )
 from ocean_portal.sandbox.files import Files
-from ocean_portal.sandbox.images import image_exists
+from ocean_portal.sandbox.nodepaid import PaidCompute, Till
+from ocean_portal.sandbox.nodework import use_of
 from ocean_portal.sandbox.reports import listed_report, start_report, status_report
 from ocean_portal.sandbox.signatures import Gate, Unauthorized
+from ocean_portal.sandbox.starts import check_start, missing_field, positive
 from ocean_portal.sandbox.store import Job, Store
 
 # Of the public development account 9, as the recorded node had it. Source: recording 01, exchange 1.
@@ -53,6 +55,8 @@ ENDPOINTS = {
     "getDDOState": ["GET", "/api/aquarius/state/ddo"],
     "computeEnvironments": ["GET", "/api/services/computeEnvironments"],
     "freeCompute": ["POST", "/api/services/freeCompute"],
+    "computeStart": ["POST", "/api/services/compute"],
+    "initializeCompute": ["POST", "/api/services/initializeCompute"],
     "computeStop": ["PUT", "/api/services/compute"],
     "computeStatus": ["GET", "/api/services/compute"],
     "computeResult": ["GET", "/api/services/computeResult"],
@@ -61,12 +65,11 @@ ENDPOINTS = {
     "invalidateAuthToken": ["POST", "/api/services/auth/token/invalidate"],
 }
 VERSION = "3.2.0"
-METADATA_CHARACTERS = 1024
 CHUNK_BYTES = 64 * 1024
 
 
 class Node:
-    """Answers requests from the store and the engine."""
+    """Answers requests from the store and the engine; without a till nothing can be paid."""
 
     def __init__(
         self,
@@ -75,6 +78,7 @@ class Node:
         engine: Engine,
         environment: Environment,
         files: Files,
+        till: Till | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -87,11 +91,21 @@ class Node:
         self._index = aquarius.Index(store=store)
         self._opened_at = time.monotonic()
         self._gate = Gate(store=store, secret=bytes.fromhex(secret), now=now)
+        self._paid = PaidCompute(
+            store=store,
+            engine=engine,
+            environment=environment,
+            files=files,
+            till=till,
+            admit=lambda request, fields, command: self._admit(request, fields, command=command),
+        )
         self._routes: dict[tuple[str, str], Callable[[Request], Answer]] = {
             ("GET", "/"): self._root,
             ("GET", "/api/services/nonce"): self._nonce,
             ("GET", "/api/services/computeEnvironments"): self._environments,
             ("POST", "/api/services/freeCompute"): self._free_compute,
+            ("POST", "/api/services/initializeCompute"): self._paid.initialize,
+            ("POST", "/api/services/compute"): self._paid.start,
             ("GET", "/api/services/compute"): self._status,
             ("PUT", "/api/services/compute"): self._stop,
             ("DELETE", "/api/services/compute"): lambda _: text(404, "Not yet implemented!"),
@@ -109,6 +123,10 @@ class Node:
             "nonce": lambda request: text(200, str(store.nonce(address=request.query.get("address", "")))),
             "status": self._node_status,
         }
+
+    def recover(self) -> None:
+        """Go on with paid starts that the last process began; before the engine is opened."""
+        self._paid.recover()
 
     def answer(self, *, request: Request) -> Answer:
         """Answer one request as the recorded node did."""
@@ -141,7 +159,7 @@ class Node:
 
     def _environments(self, request: Request) -> Answer:
         document = self._environment.document(
-            running=self._engine.running_resources(), queued=self._engine.queued()
+            running=map(use_of, self._engine.running()), queued=map(use_of, self._engine.queued())
         )
         chain = request.query.get("chainId")
         return as_json(200, [document] if chain is None or chain in document["fees"] else [])
@@ -247,7 +265,7 @@ class Node:
 
     def _free_compute(self, request: Request) -> Answer:
         body = request.body
-        if answer := _missing(body, "freeStartCompute", "algorithm", "datasets", "environment"):
+        if answer := missing_field(body, "freeStartCompute", "algorithm", "datasets", "environment"):
             return as_json(400, answer)
         owner = body.get("consumerAddress")
         if not is_address(owner):
@@ -257,7 +275,9 @@ class Node:
             job = self._engine.start(owner=str(owner), spec=self._spec(body))
         except Unauthorized as refusal:
             return as_json(401, str(refusal))
-        except (RefusedResources, Busy) as refusal:
+        except RefusedResources as refusal:
+            return as_json(400, f"Error: {refusal}")
+        except Busy as refusal:
             return as_json(400, str(refusal))
         except ValueError as refusal:
             return as_json(500, str(refusal))
@@ -278,22 +298,9 @@ class Node:
                 raise ValueError("Invalid algorithm or datasets")
             if (did := asset.get("documentId")) and self._store.ddo(did=str(did)) is None:
                 raise ValueError(f"DDO {did} not found")
-        resources = fill_resources(wanted=body.get("resources"))
+        resources = fill_resources(wanted=body.get("resources"), free=True)
         metadata = body.get("metadata")
-        # Counted as JavaScript does, in units of UTF-16.
-        if metadata and len(spelt(metadata).encode("utf-16-le", "surrogatepass")) > 2 * METADATA_CHARACTERS:
-            raise ValueError("Metadata size is too large")
-        meta = algorithm.get("meta")
-        container = meta.get("container") if isinstance(meta, dict) else None
-        builds = isinstance(container, dict) and isinstance(container.get("dockerfile"), str)
-        if not isinstance(container, dict) or not (container.get("image") or builds):
-            raise ValueError(f"Unable to extract docker image null from algoritm: {spelt(algorithm)}")
-        image, tag = str(container.get("image")), str(container.get("tag"))
-        if not builds and not image_exists(image=image, tag=tag):
-            raise ValueError(
-                f"Cannot find image {image}:{tag} for x86_64."
-                " Maybe it does not exist or it's build for other arhitectures."
-            )
+        check_start(algorithm=algorithm, metadata=metadata)
         return {
             "algorithm": algorithm,
             "datasets": datasets,
@@ -301,9 +308,9 @@ class Node:
             "metadata": metadata,
             "viewers": body.get("additionalViewers"),
             "max_job_duration": min(
-                _number(body.get("maxJobDuration")) or FREE_MAX_DURATION_S, FREE_MAX_DURATION_S
+                positive(body.get("maxJobDuration")) or FREE_MAX_DURATION_S, FREE_MAX_DURATION_S
             ),
-            "queue_max_wait": _number(body.get("queueMaxWaitTime")),
+            "queue_max_wait": positive(body.get("queueMaxWaitTime")),
         }
 
     def _stop(self, request: Request) -> Answer:
@@ -326,7 +333,7 @@ class Node:
 
     def _result(self, request: Request) -> Answer:
         query = request.query
-        if answer := _missing(query, "getComputeResult", "jobId", "index"):
+        if answer := missing_field(query, "getComputeResult", "jobId", "index"):
             return text(400, answer)
         index = query["index"]
         if not index.isdecimal():
@@ -352,7 +359,7 @@ class Node:
 
     def _logs(self, request: Request) -> Answer:
         """Stream the log from its first line to whoever has a login. Source: recordings 14 and 19."""
-        if answer := _missing(request.query, "getComputeStreamableLogs", "jobId"):
+        if answer := missing_field(request.query, "getComputeStreamableLogs", "jobId"):
             return text(400, answer)
         job, refusal = self._find(request, command="getComputeStreamableLogs")
         if refusal:
@@ -403,7 +410,7 @@ class Node:
             self._gate.admit(address=address, nonce=nonce, signature=signature, command="createAuthToken")
         except Unauthorized as refusal:
             return as_json(401, {"error": str(refusal)})
-        valid_until = _number(body.get("validUntil")) or None
+        valid_until = positive(body.get("validUntil")) or None
         return as_json(
             200,
             {
@@ -436,23 +443,8 @@ def whole_frames(log: bytes) -> tuple[list[bytes], bytes]:
     return frames, log
 
 
-def _missing(fields: Mapping[str, Any], command: str, *names: str) -> str | None:
-    """Return the node's complaint about the first missing field, or None. Source: recordings 17 and 18."""
-    for name in names:
-        if fields.get(name) is None or fields[name] == "":
-            return (
-                f'Missing one ( "{name}" ) or more required field(s) for command: "{command}".'
-                f" Required fields: {','.join(names)}"
-            )
-    return None
-
-
 def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
-
-
-def _number(value: object) -> int:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _read(path: Path) -> Iterator[bytes]:

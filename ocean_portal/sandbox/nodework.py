@@ -18,7 +18,7 @@ from ocean_portal.sandbox.engine import (
     Limits,
     Result,
 )
-from ocean_portal.sandbox.environment import GIGABYTE, Environment, missing_resource
+from ocean_portal.sandbox.environment import GIGABYTE, Environment, Use, missing_resource
 from ocean_portal.sandbox.files import Files
 from ocean_portal.sandbox.store import Job
 
@@ -53,6 +53,11 @@ RESULT_FILES = (
 )
 
 
+def use_of(job: Job) -> Use:
+    """Return what a job uses while it is there."""
+    return Use(resources=job["spec"]["resources"], is_free=job["payment"] is None)
+
+
 class NodeWork:
     """The Work of the node's one environment."""
 
@@ -79,9 +84,8 @@ class NodeWork:
 
     def missing(self, *, spec: dict[str, Any], running: list[Job]) -> str | None:
         """Return the first resource that there is not enough of."""
-        return missing_resource(
-            amounts=spec["resources"], running=[job["spec"]["resources"] for job in running]
-        )
+        wanted = Use(resources=spec["resources"], is_free=not spec.get("paid"))
+        return missing_resource(use=wanted, running=[use_of(job) for job in running])
 
     def waits(self, *, spec: dict[str, Any], missing: str | None, queue: list[Job]) -> bool:
         """Queue a job behind others, and one without room if it wants. Raises Busy."""

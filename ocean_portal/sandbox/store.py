@@ -25,10 +25,14 @@ CREATE TABLE IF NOT EXISTS jobs (
     oom_killed INTEGER,
     build_started_at REAL,
     build_stopped_at REAL,
-    engine TEXT NOT NULL DEFAULT ''
+    engine TEXT NOT NULL DEFAULT '',
+    payment TEXT
 );
 CREATE INDEX IF NOT EXISTS jobs_by_owner ON jobs (owner, created_at);
 CREATE TABLE IF NOT EXISTS runs (job_id TEXT NOT NULL, started_at REAL NOT NULL, UNIQUE (job_id, started_at));
+CREATE TABLE IF NOT EXISTS paid_starts (
+    job_id TEXT PRIMARY KEY, owner TEXT NOT NULL, spec TEXT NOT NULL, payment TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS nonces (address TEXT PRIMARY KEY, nonce TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS tokens (token TEXT PRIMARY KEY, address TEXT NOT NULL, valid_until INTEGER);
 CREATE TABLE IF NOT EXISTS ddos (did TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
@@ -50,6 +54,7 @@ JOB_COLUMNS = frozenset(
         "oom_killed",
         "build_started_at",
         "build_stopped_at",
+        "payment",
     }
 )
 
@@ -66,7 +71,7 @@ class Store:
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(SCHEMA)
         self._add_columns("jobs", "build_started_at REAL", "build_stopped_at REAL")
-        self._add_columns("jobs", "engine TEXT NOT NULL DEFAULT ''")
+        self._add_columns("jobs", "engine TEXT NOT NULL DEFAULT ''", "payment TEXT")
         self._db.execute("DELETE FROM requests WHERE at < ?", (time.time() - KEEP_REQUESTS_S,))
 
     def of_engine(self, *, name: str) -> "Store":
@@ -108,12 +113,20 @@ class Store:
     # jobs
 
     def add_job(
-        self, *, job_id: str, owner: str, status: int, spec: Mapping[str, object], now: float
+        self,
+        *,
+        job_id: str,
+        owner: str,
+        status: int,
+        spec: Mapping[str, object],
+        now: float,
+        payment: Mapping[str, object] | None = None,
     ) -> None:
-        """Insert a job."""
+        """Insert a job; a free one has no payment."""
         self._run(
-            "INSERT INTO jobs (id, owner, status, spec, created_at, engine) VALUES (?, ?, ?, ?, ?, ?)",
-            *(job_id, owner, status, json.dumps(spec), now, self._engine),
+            "INSERT INTO jobs (id, owner, status, spec, created_at, engine, payment)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            *(job_id, owner, status, json.dumps(spec), now, self._engine, _payment(payment)),
         )
 
     def change_job(self, *, job_id: str, **columns: object) -> None:
@@ -123,6 +136,8 @@ class Store:
         """
         if unknown := columns.keys() - JOB_COLUMNS:
             raise ValueError(f"not a column that changes: {', '.join(sorted(unknown))}")
+        if "payment" in columns:
+            columns["payment"] = _payment(columns["payment"])
         assignments = ", ".join(f"{name} = ?" for name in columns)
         self._run(f"UPDATE jobs SET {assignments} WHERE id = ?", *columns.values(), job_id)  # noqa: S608 - names are checked above
 
@@ -131,7 +146,7 @@ class Store:
         self._run("DELETE FROM jobs WHERE id = ?", job_id)
 
     def job(self, *, job_id: str) -> Job | None:
-        """Return one job, its spec decoded, or None."""
+        """Return one job, its spec and its payment decoded, or None."""
         return next(iter(self.jobs(job_id=job_id)), None)
 
     def jobs(
@@ -143,7 +158,10 @@ class Store:
             " AND (finished_at IS NOT NULL) = ifnull(?, finished_at IS NOT NULL) ORDER BY created_at, rowid",
             *(self._engine, job_id, owner, ended),
         )
-        return [dict(row) | {"spec": json.loads(row["spec"])} for row in rows]
+        return [
+            dict(row) | {name: json.loads(row[name] or "null") for name in ("spec", "payment")}
+            for row in rows
+        ]
 
     def ended_before(self, *, moment: float) -> list[str]:
         """Return the ids of jobs that ended before a time."""
@@ -151,10 +169,45 @@ class Store:
         return [row[0] for row in self._run(sql, self._engine, moment)]
 
     def settle_jobs(self, *, before: float, statuses: tuple[int, ...], settled: int) -> None:
-        """Give the settled status to jobs that finished before a time and have one of the statuses."""
+        """Give the settled status to free jobs that finished before a time and have one of the statuses."""
         marks = ", ".join("?" * len(statuses))
-        sql = f"UPDATE jobs SET status = ? WHERE engine = ? AND finished_at < ? AND status IN ({marks})"  # noqa: S608 - only marks
-        self._run(sql, settled, self._engine, before, *statuses)
+        self._run(
+            "UPDATE jobs SET status = ? WHERE engine = ? AND finished_at < ? AND payment IS NULL"  # noqa: S608 - only marks
+            f" AND status IN ({marks})",
+            *(settled, self._engine, before, *statuses),
+        )
+
+    def unsettled_jobs(self, *, before: float, statuses: tuple[int, ...]) -> list[Job]:
+        """Return the paid jobs that finished before a time and have one of the statuses."""
+        marks = ", ".join("?" * len(statuses))
+        rows = self._run(
+            "SELECT id FROM jobs WHERE engine = ? AND finished_at < ? AND payment IS NOT NULL"  # noqa: S608 - only marks
+            f" AND status IN ({marks}) ORDER BY finished_at, rowid",
+            *(self._engine, before, *statuses),
+        )
+        return [job for row in rows if (job := self.job(job_id=row["id"])) is not None]
+
+    # paid starts
+
+    def plan_start(
+        self, *, job_id: str, owner: str, spec: Mapping[str, object], payment: Mapping[str, object]
+    ) -> None:
+        """Note a paid start before anything of it is on the chain; `lockTx` of the payment is not known yet."""
+        self._run(
+            "INSERT INTO paid_starts VALUES (?, ?, ?, ?)",
+            *(job_id, owner, json.dumps(spec), json.dumps(payment)),
+        )
+
+    def planned_starts(self) -> list[dict[str, Any]]:
+        """Return the paid starts of which nobody knows how they ended: job_id, owner, spec, payment."""
+        return [
+            dict(row) | {name: json.loads(row[name]) for name in ("spec", "payment")}
+            for row in self._run("SELECT * FROM paid_starts ORDER BY rowid")
+        ]
+
+    def drop_plan(self, *, job_id: str) -> None:
+        """Forget a planned start: its job is there, or there will be none."""
+        self._run("DELETE FROM paid_starts WHERE job_id = ?", job_id)
 
     def add_run(self, *, job_id: str, started_at: float) -> None:
         """Note that an algorithm was started; the same start noted twice is one line."""
@@ -218,3 +271,7 @@ class Store:
     def requests(self, *, since: float = 0) -> list[tuple[float, str, str, int]]:
         """Return the answered requests since a time: at, method, path, status."""
         return [tuple(row) for row in self._run("SELECT * FROM requests WHERE at >= ? ORDER BY at", since)]
+
+
+def _payment(payment: object) -> str | None:
+    return None if payment is None else json.dumps(payment)

@@ -94,6 +94,33 @@ class Client:
         assert response.status_code == 200, response.text
         return str(response.json()[0]["jobId"])
 
+    def initialize(self, **fields: Any) -> requests.Response:
+        """Ask what a paid job would cost; fields override the empty default."""
+        body = {
+            "environment": self.environment()["id"],
+            "consumerAddress": self.account.address,
+            "datasets": [],
+        } | fields
+        return self.http.post(self.url + "/api/services/initializeCompute", json=body, timeout=10)
+
+    def post_paid_start(self, *, token: str | None = None, **fields: Any) -> requests.Response:
+        """Send a paid start, signed unless there is a token; fields override the empty default."""
+        who = {"consumerAddress": self.account.address} if token else self.signed("startCompute")
+        body = who | {"environment": self.environment()["id"], "datasets": []} | fields
+        return self.http.post(
+            self.url + "/api/services/compute",
+            json=body,
+            headers={"Authorization": token} if token else {},
+            timeout=10,
+        )
+
+    def token(self) -> str:
+        """Make a login token."""
+        signed = self.signed("createAuthToken")
+        body = {"address": signed.pop("consumerAddress")} | signed
+        answer = self.http.post(self.url + "/api/services/auth/token", json=body, timeout=10)
+        return str(answer.json()["token"])
+
     def status(self, job: str) -> dict[str, Any]:
         (report,) = self.http.get(
             self.url + "/api/services/compute", params={"jobId": job}, timeout=10

@@ -11,13 +11,19 @@ from ocean_portal.sandbox.engine import Engine, Pace
 from ocean_portal.sandbox.environment import Environment
 from ocean_portal.sandbox.files import Files
 from ocean_portal.sandbox.node import Node
+from ocean_portal.sandbox.nodepaid import Till
 from ocean_portal.sandbox.nodework import NodeWork
+from ocean_portal.sandbox.prices import DOLLAR_PRICES, OCEAN_PRICES, FeeToken
 from ocean_portal.sandbox.server import NodeServer
 from ocean_portal.sandbox.store import Store
 from tests.sandbox.client import Client
 from tests.sandbox.recordings import ENGINE_ID, ENVIRONMENT_ID, recorded_container
 
-FEE_TOKENS = ("0x5FbDB2315678afecb367f032d93F642f64180aa3", "0xB7f8BC63BbcaD18155201308C8f3540b07f84F5e")
+# The recorded node's tokens. Source: recording 01, exchange 5.
+FEES = (
+    FeeToken("0x5FbDB2315678afecb367f032d93F642f64180aa3", 18, OCEAN_PRICES),
+    FeeToken("0xB7f8BC63BbcaD18155201308C8f3540b07f84F5e", 6, DOLLAR_PRICES),
+)
 
 
 @dataclass
@@ -56,6 +62,7 @@ class Bench:
                 "max_job_duration": report["maxJobDuration"],
             },
             now=float(report["dateCreated"]),
+            payment=report["payment"],
         )
         self.store.change_job(
             job_id=job_id,
@@ -72,11 +79,11 @@ class Bench:
             (folder / name if name == "outputs.tar" else folder / "logs" / name).write_bytes(content)
 
 
-def make_bench(state: Path, *, rate_limit: int = 100_000) -> Bench:
+def make_bench(state: Path, *, rate_limit: int = 100_000, till: Till | None = None) -> Bench:
     """Open a node on a folder; close it with close_bench."""
     store = Store(path=state / "node.sqlite3")
     environment = Environment(
-        engine_id=ENGINE_ID, environment_id=ENVIRONMENT_ID, fee_tokens=FEE_TOKENS, storage_expiry_s=604800
+        engine_id=ENGINE_ID, environment_id=ENVIRONMENT_ID, fees=FEES, storage_expiry_s=604800
     )
     files = Files(open_asset=lambda did, service: made.assets[did])
     engine = Engine(
@@ -85,7 +92,14 @@ def make_bench(state: Path, *, rate_limit: int = 100_000) -> Bench:
         work=NodeWork(environment=environment, files=files),
         pace=Pace(step_s=0.05),
     )
-    node = Node(store=store, engine=engine, environment=environment, files=files, now=lambda: made.now)
+    node = Node(
+        store=store,
+        engine=engine,
+        environment=environment,
+        files=files,
+        till=till,
+        now=lambda: made.now,
+    )
     server = NodeServer(node=node, store=store, host="127.0.0.1", port=0, rate_limit=rate_limit)
     made = Bench(store=store, engine=engine, environment=environment, server=server)
     server.start()

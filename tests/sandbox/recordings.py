@@ -87,6 +87,13 @@ def scenario(number: str) -> dict[int, Exchange]:
     }
 
 
+@cache
+def notes(number: str) -> list[dict[str, Any]]:
+    """Return the notes of a scenario: what happened on the chain, and what was seen there."""
+    (path,) = FOLDER.glob(f"{number}-*.json")
+    return list(json.loads(path.read_text())["notes"])
+
+
 def recorded_container() -> dict[str, str]:
     """Return the container of the recorded starts; the sandbox plays that image too."""
     return dict(scenario("10")[2].request["body"]["algorithm"]["meta"]["container"])

@@ -16,7 +16,7 @@ from tests.sandbox.oceanjs.library import (
     Refused,
     Stream,
     install,
-    run_chain,
+    run_script,
     running_library,
 )
 from tests.sandbox.running import Box, running_sandbox
@@ -103,7 +103,7 @@ class Ocean:
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    with running_sandbox(tmp_path_factory.mktemp("oceanjs"), step=0.1) as running:
+    with running_sandbox(tmp_path_factory.mktemp("oceanjs"), step=0.1, settle=1) as running:
         yield running
 
 
@@ -214,6 +214,54 @@ class TestFreeJob:
         assert 0 < len(lines) < LINES
 
 
+class TestPaidJob:
+    def test_is_priced_ordered_locked_run_and_charged(self, ocean: Ocean, folder: Path) -> None:
+        info = ocean.box.info
+        names = ("Summary statistics (priced)", "Iris flowers (priced)")
+        algorithm, dataset = (
+            {"documentId": ocean.box.did(name), "serviceId": info["assets"][name]["service_id"]}
+            for name in names
+        )
+        token, resources = (
+            info["contracts"]["Ocean"],
+            [{"id": "cpu", "amount": 1}, {"id": "ram", "amount": 2}],
+        )
+
+        said = ocean.library.call(
+            "initializeCompute",
+            *([dataset], algorithm, info["environment"], token, 60, ocean.box.node_url),
+            *(info["account"]["address"], resources, 8996),
+        )
+        prices = [info["assets"][name]["price"] for name in names]
+        items = [
+            described | {"price": str(int(price) / 10**18)}
+            for described, price in zip((said["algorithm"], *said["datasets"]), prices, strict=True)
+        ]
+        given = {
+            "rpc_url": ocean.box.rpc_url,
+            "key": info["account"]["private_key"],
+            "contracts": info["contracts"],
+            "items": items,
+            "payment": said["payment"],
+        }
+        paid = run_script("pay.mjs", folder=folder, given=given)
+        algorithm["transferTxId"], dataset["transferTxId"] = paid["orders"]
+        (job,) = ocean.call(
+            "computeStart",
+            *("$wallet", info["environment"], [dataset], algorithm, 60, token, resources, 8996),
+            {"title": "paid tides"},
+        )
+        report = ocean.wait(job["jobId"], until=lambda report: report["status"] == 70)
+        results = ocean.results(job["jobId"])
+
+        assert said["payment"]["amount"] == paid["available"] == str(12 * 10**17)
+        assert (job["isFree"], report["metadata"]) == (False, {"title": "paid tides"})
+        assert report["terminationDetails"] == {"exitCode": 0, "OOMKilled": False}
+        assert (report["payment"]["cost"], report["payment"]["cancelTx"]) == (1.2, None)
+        assert results == ocean.kept(job["jobId"])
+        assert "outputs/summary.csv" in members(results["outputs.tar"])
+
+
 class TestToken:
     def test_starts_follows_and_stops_a_job_without_a_key(self, ocean: Ocean) -> None:
         owner = ocean.box.info["account"]["address"]
@@ -246,14 +294,14 @@ class TestChain:
     def test_serves_ethers_and_the_libraries_contracts(self, folder: Path, box: Box) -> None:
         account, contracts = box.info["account"], box.info["contracts"]
 
-        seen = run_chain(
-            folder=folder,
-            rpc_url=box.rpc_url,
-            key=account["private_key"],
-            ocean=contracts["Ocean"],
-            nft_factory=contracts["ERC721Factory"],
-            recipient=RECIPIENT,
-        )
+        given = {
+            "rpc_url": box.rpc_url,
+            "key": account["private_key"],
+            "ocean": contracts["Ocean"],
+            "nft_factory": contracts["ERC721Factory"],
+            "recipient": RECIPIENT,
+        }
+        seen = run_script("chain.mjs", folder=folder, given=given)
 
         assert seen["network"]["chainId"] == "8996"
         assert seen["block"]["number"] > 0 and seen["block"]["hash"] == seen["receipt_parent"]

@@ -46,10 +46,24 @@ class TestStart:
             "Word count",
             "Failing example",
         ]
-        assert list(box.info["assets"]) == [*names, *(f"{name} (v4)" for name in names)]
+        priced = ["Iris flowers (priced", "Summary statistics (priced"]
+        assert list(box.info["assets"]) == [
+            *(*names, *(f"{name})" for name in priced)),
+            *(*(f"{name} (v4)" for name in names), *(f"{name}, v4)" for name in priced)),
+        ]
         told = [(asset["kind"], asset["dialect"]) for asset in box.info["assets"].values()]
-        kinds = ["dataset"] * 3 + ["algorithm"] * 4
+        kinds = ["dataset"] * 3 + ["algorithm"] * 4 + ["dataset", "algorithm"]
         assert told == [(kind, dialect) for dialect in ("ocean-node", "provider-v4") for kind in kinds]
+
+    def test_sandbox_json_tells_what_an_access_costs(self, box: Box) -> None:
+        prices = {name: (asset["price"], asset["token"]) for name, asset in box.info["assets"].items()}
+
+        ocean = box.info["contracts"]["Ocean"]
+        assert prices.pop("Iris flowers (priced)") == ("2000000000000000000", ocean)
+        assert prices.pop("Summary statistics (priced)") == ("500000000000000000", ocean)
+        assert prices.pop("Iris flowers (priced, v4)") == ("2000000000000000000", ocean)
+        assert prices.pop("Summary statistics (priced, v4)") == ("500000000000000000", ocean)
+        assert set(prices.values()) == {("0", None)}
 
     def test_published_documents_are_served_and_are_on_the_chain(self, box: Box) -> None:
         client = Client(box.node_url)
@@ -70,10 +84,12 @@ class TestStart:
             }
             assert len(client.http.post(box.rpc_url, json=call, timeout=5).json()["result"]) > 2
 
-    def test_fee_token_is_the_token_of_the_sandbox(self, box: Box) -> None:
-        (fee, *_) = Client(box.node_url).environment()["fees"]["8996"]
+    def test_fees_are_taken_in_the_tokens_of_the_sandbox(self, box: Box) -> None:
+        fees = Client(box.node_url).environment()["fees"]["8996"]
 
-        assert fee["feeToken"] == box.info["contracts"]["Ocean"]
+        assert [fee["feeToken"] for fee in fees] == [
+            box.info["contracts"][name] for name in ("Ocean", "MockUSDC")
+        ]
 
     @pytest.mark.parametrize("option", ["--node-port", "--chain-port", "--provider-port", "--aquarius-port"])
     def test_taken_port_is_named_with_the_way_out(self, tmp_path: Path, option: str) -> None:
@@ -267,5 +283,5 @@ class TestKill:
         process.stdout.close()
 
         with running_sandbox(tmp_path) as box:
-            assert len(box.info["assets"]) == 14
+            assert len(box.info["assets"]) == 18
             assert {name: box.did(name) for name in published} == published

@@ -1,7 +1,7 @@
-"""What the sandbox publishes: three small real data sets and four algorithms of our own."""
+"""What the sandbox publishes: three small real data sets, four algorithms of our own, and two of them for money."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +31,14 @@ class Asset:
     tags: tuple[str, ...]
     parameters: tuple[Mapping[str, Any], ...] = ()
     downloadable: bool = False
+    price_wei: int | None = None  # of one access, in Ocean tokens; without one a dispenser gives it away
+
+    @property
+    def v4_name(self) -> str:
+        """The name of its publication for the Provider."""
+        if self.name.endswith(PRICED):
+            return self.name.removesuffix(")") + ", v4)"
+        return f"{self.name} (v4)"
 
     @property
     def symbol(self) -> str:
@@ -73,7 +81,10 @@ class Asset:
 OURS = "Ocean Portal"
 OUR_LICENSE = "https://www.apache.org/licenses/LICENSE-2.0"
 
-ASSETS = (
+PRICED = " (priced)"
+OCEAN_WEI = 10**18
+
+FREE_ASSETS = (
     Asset(
         name="Iris flowers",
         kind="dataset",
@@ -171,6 +182,24 @@ ASSETS = (
 )
 
 
+def _priced(name: str, *, price_wei: int) -> Asset:
+    """Publish one of the assets above a second time, for money, and say so."""
+    (asset,) = [asset for asset in FREE_ASSETS if asset.name == name]
+    return replace(
+        asset,
+        name=name + PRICED,
+        description=f"{asset.description} The same file as the free one: here to try payments with.",
+        tags=(*asset.tags, "priced"),
+        downloadable=False,
+        price_wei=price_wei,
+    )
+
+
+ASSETS = (
+    *FREE_ASSETS,
+    _priced("Iris flowers", price_wei=2 * OCEAN_WEI),
+    _priced("Summary statistics", price_wei=OCEAN_WEI // 2),
+)
 FILES = frozenset(asset.file for asset in ASSETS)
 
 

@@ -14,7 +14,7 @@ from ocean_portal.sandbox.indexing.indexer import CREATED, UPDATED, Indexer, pub
 from ocean_portal.sandbox.indexing.routes import Aquarius
 from ocean_portal.sandbox.provider import accounts
 from ocean_portal.sandbox.provider.agreements import Clerk
-from ocean_portal.sandbox.provider.catalogue import PUBLISHER, SUFFIX, Catalogue
+from ocean_portal.sandbox.provider.catalogue import PUBLISHER, Catalogue
 from ocean_portal.sandbox.provider.decryption import Decryption, Published
 from ocean_portal.sandbox.provider.downloads import Downloads
 from ocean_portal.sandbox.provider.fees import FeeDesk
@@ -97,7 +97,7 @@ class ProviderNetwork:
         self.indexer.catch_up()
         known = self._published()
         for asset in ASSETS:
-            document = known.get(asset.name + SUFFIX)
+            document = known.get(asset.v4_name)
             if document is None:
                 catalogue.publish(asset=asset)
             else:
@@ -111,7 +111,7 @@ class ProviderNetwork:
         The chain is the record: a sandbox that is killed on the way publishes none of them twice.
         """
         publisher = self._chain.account(PUBLISHER).address
-        names = {asset.name + SUFFIX for asset in ASSETS}
+        names = {asset.v4_name for asset in ASSETS}
         found: dict[str, dict[str, Any]] = {}
         for document in self.indexer.documents():
             name = document.get("metadata", {}).get("name")

@@ -17,7 +17,6 @@ from ocean_portal.sandbox.provider import ecies
 from ocean_portal.sandbox.provider.decryption import COMPRESSED, ENCRYPTED
 from ocean_portal.sandbox.publish import create_tokens, did_of
 
-SUFFIX = " (v4)"
 TIMEOUT_S = 3600
 # Empty lists trust every published algorithm; that is how Provider reads them.
 TRUSTS_ALL = {
@@ -43,7 +42,7 @@ class Catalogue:
 
     def publish(self, *, asset: Asset) -> str:
         """Publish a demo asset and return its DID. Raises RpcError when the chain refuses."""
-        name = asset.name + SUFFIX
+        name = asset.v4_name
         publisher = self._chain.account(PUBLISHER)
         nft, datatoken, created_at = create_tokens(
             chain=self._chain,
@@ -51,7 +50,7 @@ class Catalogue:
             publisher=publisher,
             name=name,
             symbol=f"{asset.symbol}-4",
-            price=None,
+            price=asset.price_wei,
         )
         did = did_of(nft_address=nft, chain_id=self._chain.chain_id)
         moment = created_at.replace(tzinfo=None).isoformat()

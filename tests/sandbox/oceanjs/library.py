@@ -97,10 +97,10 @@ def _environment(**own: str) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], **own}
 
 
-def run_chain(*, folder: Path, **given: str) -> dict[str, Any]:
-    """Run chain.mjs and return what it saw."""
+def run_script(script: str, *, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """Run chain.mjs or pay.mjs with what it is given, and return what it saw."""
     ended = subprocess.run(
-        _command("chain.mjs"),
+        _command(script),
         cwd=folder,
         env=_environment(),
         input=json.dumps(given),
