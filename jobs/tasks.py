@@ -16,7 +16,18 @@ from django.utils.timezone import now as clock
 
 from jobs.errors import PortalError
 from jobs.ocean.errors import OceanError
-from jobs.services import escrows, following, nodes, payments, reconciling, refreshing, results, running
+from jobs.services import (
+    acting,
+    blocks,
+    escrows,
+    following,
+    nodes,
+    payments,
+    reconciling,
+    refreshing,
+    results,
+    running,
+)
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +83,7 @@ def settle(job_id: str, **_: Any) -> None:
 def act(wallet_id: int, network_id: int, **_: Any) -> None:
     """Do what a person wants done from a wallet, outside of any job."""
     with suppress(PortalError, OceanError):  # the pulse asks again
-        payments.act(wallet_id=wallet_id, network_id=network_id, clock=clock)
+        acting.act(wallet_id=wallet_id, network_id=network_id, clock=clock)
 
 
 def look_at_escrow(account_id: int, **_: Any) -> None:
@@ -83,12 +94,13 @@ def look_at_escrow(account_id: int, **_: Any) -> None:
 def check_blocks(network_id: int, **_: Any) -> None:
     """Look whether the chain still knows the blocks of our transactions."""
     with suppress(PortalError, OceanError):  # the pulse asks again
-        payments.check_blocks(network_id=network_id, clock=clock)
+        blocks.check(network_id=network_id, clock=clock)
 
 
 def reconcile(**_: Any) -> None:
-    """Compare the ledger with chains and nodes."""
-    reconciling.compare(clock=clock)
+    """Compare the ledger with chains and nodes, unless that was done today."""
+    if reconciling.is_due(now=clock()):
+        reconciling.compare(clock=clock)
 
 
 def look_at_node(node_id: int, **_: Any) -> None:

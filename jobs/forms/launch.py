@@ -21,7 +21,8 @@ from jobs.selectors.launch import (
     Objection,
     ServiceOption,
 )
-from jobs.services.choosing import FREE, PARAMETERS_MAX_BYTES, DatasetChoice, LaunchRequest
+from jobs.services.choosing import PARAMETERS_MAX_BYTES, DatasetChoice, LaunchRequest
+from jobs.services.places import FREE
 
 SECONDS_MAX = 10**9  # far beyond any limit of a node, and what every database can hold
 

@@ -11,7 +11,8 @@ from jobs.forms.code import OWN, suggested_values, values_of_own
 from jobs.forms.launch import service_name, userdata_names
 from jobs.forms.parameters import shown_value
 from jobs.selectors.launch import LaunchOptions
-from jobs.services.choosing import FREE, LaunchRequest, OwnAlgorithm
+from jobs.services.choosing import LaunchRequest, OwnAlgorithm
+from jobs.services.places import FREE
 
 
 def entered_again(data: Mapping[str, Any], *, lists: tuple[str, ...] = ("datasets",)) -> dict[str, Any]:

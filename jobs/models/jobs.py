@@ -46,7 +46,8 @@ class JobQuerySet(models.QuerySet["Job"]):
 
         reason: short code kept in the row; message: the sentence a person reads.
         holder: when given, the move also asks that the lease is still this holder's.
-        facts: columns to set in the same UPDATE.
+        facts: columns to set in the same UPDATE; `attention_from` is where a person's "go on" leads, the state before if
+            it is not given.
         Returns whether this caller won. Losing is normal: someone else moved the job first.
 
         Raises:
@@ -55,7 +56,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         check(before=before, after=after)
         mine = {"lease_holder": holder} if holder else {}
         if after is State.NEEDS_ATTENTION:
-            facts["attention_from"] = before
+            facts.setdefault("attention_from", before)
         with transaction.atomic():
             won = self.filter(pk=job_id, state=before, **mine).update(
                 state=after, reason=reason, message=message, version=F("version") + 1, **facts

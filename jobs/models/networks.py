@@ -39,6 +39,8 @@ class Network(models.Model):
         help_text="A network to try things on: only here may publicly known development keys be used.",
     )
 
+    next_block_check_at = models.DateTimeField(null=True, blank=True, editable=False)
+
     def __str__(self) -> str:
         return f"{self.name} ({self.chain_id})"
 

@@ -44,6 +44,11 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         """Those whose bytes exist and whose end is not known: they may be mined at any moment."""
         return self.filter(status__in=Transaction.UNDER_WAY)
 
+    def in_order(self, *statuses: str) -> list[Transaction]:
+        """Those in some states, in the order in which they are to be sent."""
+        rows = self.filter(status__in=statuses).select_related("wallet", "network", "job")
+        return list(rows.order_by("step", "sequence", "pk"))
+
 
 class Transaction(models.Model):
     """One call of a contract: planned, then signed and stored, then sent, then found in a block.
@@ -61,6 +66,7 @@ class Transaction(models.Model):
         REFUSED = "refused", "Never sent: the chain would refuse it"
         DROPPED = "dropped", "Never mined: its nonce was used by something else"
         CANCELLED = "cancelled", "Cancelled before it was mined"
+        WITHDRAWN = "withdrawn", "Never sent: what the job needs was worked out anew"
 
     UNDER_WAY = (Status.PREPARED, Status.SENT)
 
@@ -116,7 +122,7 @@ class Transaction(models.Model):
     earlier = models.JSONField(
         default=list,
         blank=True,
-        help_text="Hashes of what the same number was used for before: any of them may be mined.",
+        help_text="tx_hash and cancels of what the same number was used for before: any of them may be mined.",
     )
     wish = models.CharField(
         max_length=10, blank=True, choices=Wish, help_text="What a person wants of it while it waits."

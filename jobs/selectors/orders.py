@@ -43,7 +43,7 @@ class ReusedOrder:
     name: str
     tx_hash: str
     link: str
-    job_id: uuid.UUID
+    job_id: uuid.UUID | None
     job_name: str
 
 
@@ -91,7 +91,11 @@ def _row(row: Transaction) -> TransactionRow:
 def _reused(name: str, order: Order) -> ReusedOrder:
     paid = order.transaction
     return ReusedOrder(
-        name=name, tx_hash=paid.tx_hash, link=_link(paid), job_id=paid.job_id, job_name=paid.job.name
+        name=name,
+        tx_hash=paid.tx_hash,
+        link=_link(paid),
+        job_id=paid.job_id,
+        job_name=paid.job.name if paid.job else "",
     )
 
 

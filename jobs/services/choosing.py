@@ -9,23 +9,19 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from itertools import product
 from typing import Any
 
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput
-from jobs.models import Asset, Environment, Node, SpendingLimit, Wallet
+from jobs.models import Asset, Environment, Node, Wallet
 from jobs.models.networks import normal_endpoint
-from jobs.ocean.compute import Environment as EnvironmentOffer
-from jobs.ocean.compute import stored_environment
-from jobs.ocean.units import Address
-from jobs.services import catalogue
+from jobs.services import catalogue, places
+from jobs.services.places import Place, PlaceWish
 
 PARAMETERS_MAX_BYTES = 20_000  # a node takes bodies up to 100 kB (recording 17, exchange 29)
 CODE_MAX_BYTES = 60_000  # leaves room beside it for everything else, written as JSON
 DATASETS_MAX = 20
-FREE, PAID = "free", "paid"
 
 
 @dataclass(frozen=True)
@@ -120,16 +116,6 @@ class Plan:
     resources: dict[str, float] | None
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a job is to run: an environment as it was last seen, its free tier or not, and what it is paid in."""
-
-    environment: Environment
-    offer: EnvironmentOffer
-    free: bool
-    token: str = ""
-
-
 def plan(*, actor: Actor, request: LaunchRequest) -> Plan:
     """Check a request and find what it names.
 
@@ -144,29 +130,29 @@ def plan(*, actor: Actor, request: LaunchRequest) -> Plan:
         algorithm = _algorithm(actor=actor, ref=request.algorithm)
     node_ids = _serving_nodes(inputs)
     wallet = _wallet(actor=actor, ref=request.wallet)
-    place = _place(
-        request=request, wallet=wallet, node_ids=node_ids, chain_ids={x.dataset.chain_id for x in inputs}
+    wish = PlaceWish(
+        ref=request.environment,
+        paid=request.paid,
+        token=request.token,
+        resources=request.resources,
+        max_duration_s=request.max_duration_s,
     )
-    environment, offer, can = place.environment, place.offer, place.environment.node.can
-    if algorithm.own is not None and (can.trust_enforced or not place.free):
-        _refuse_where_own_code_is_not_allowed(inputs)
-    if algorithm.own is not None and can.trust_enforced and not algorithm.container["checksum"]:
-        # Source: provider-v4 recording 82-start-bad-container.
-        raise InvalidInput(
-            "A Provider runs code of your own only in an image with its checksum: sha256: and 64 digits.",
-            field="code_checksum",
-            code="no_checksum",
-        )
-    tier = offer.free if place.free else None
-    limit_s = (tier.max_duration_s if tier else 0) or offer.max_duration_s
+    place = places.find(
+        wish=wish, wallet=wallet, node_ids=node_ids, chain_ids={x.dataset.chain_id for x in inputs}
+    )
+    if place.takes_orders:
+        _refuse_other_chains(inputs=inputs, algorithm=algorithm, environment=place.environment)
+    if algorithm.own is not None:
+        _refuse_own_code(inputs=inputs, algorithm=algorithm, place=place)
+    limit_s, can = place.longest_s, place.environment.node.can
     # A Provider compares the publishers' lists with the environment before an order, with the wallet at the start.
-    users = [wallet.address, *([offer.consumer_address] if can.orders or not place.free else [])]
+    users = [wallet.address, *([place.offer.consumer_address] if place.takes_orders else [])]
     _refuse_what_cannot_be_consumed(inputs=inputs, algorithm=algorithm, users=users)
     names = ", ".join(x.dataset.name for x in inputs)
     return Plan(
         inputs=inputs,
         algorithm=algorithm,
-        environment=environment,
+        environment=place.environment,
         wallet=wallet,
         parameters=_parameters(
             name=algorithm.name,
@@ -194,7 +180,7 @@ def plan(*, actor: Actor, request: LaunchRequest) -> Plan:
         name=(request.name.strip() or f"{algorithm.name}, {names}")[:200],
         free=place.free,
         payment_token=place.token,
-        resources=_resources(given=request.resources, place=place),
+        resources=places.checked_resources(given=request.resources, place=place),
     )
 
 
@@ -319,15 +305,24 @@ def _is_web_address(text: str) -> bool:
     return len(text) <= 2_000 and bool(normal_endpoint(text))
 
 
-def _refuse_where_own_code_is_not_allowed(inputs: tuple[_Input, ...]) -> None:
+def _refuse_own_code(*, inputs: tuple[_Input, ...], algorithm: _Algorithm, place: Place) -> None:
+    """Refuse code of one's own where the service would: a free start at a node asks no publisher, every other does."""
+    can = place.environment.node.can
     for x in inputs:
-        if not (x.service.get("compute") or {}).get("allow_raw"):
+        if (can.trust_enforced or not place.free) and not (x.service.get("compute") or {}).get("allow_raw"):
             raise InvalidInput(
                 f"The publisher of “{x.dataset.name}” lets published algorithms run on it only, "
-                "and its Provider holds everybody to that.",
+                "and the service holds everybody to that here.",
                 field="algorithm",
                 code="raw_not_allowed",
             )
+    if can.trust_enforced and not algorithm.container["checksum"]:
+        # Source: provider-v4 recording 82-start-bad-container.
+        raise InvalidInput(
+            "A Provider runs code of your own only in an image with its checksum: sha256: and 64 digits.",
+            field="code_checksum",
+            code="no_checksum",
+        )
 
 
 def _refuse_other_chains(
@@ -335,12 +330,12 @@ def _refuse_other_chains(
 ) -> None:
     """Refuse what lives on another chain than the one on which the environment takes its orders."""
     chain_id = environment.chain_id or environment.node.network.chain_id
-    for asset, field in _named_assets(inputs=inputs, algorithm=algorithm):
+    for asset, name in _named_assets(inputs=inputs, algorithm=algorithm):
         if asset.chain_id != chain_id:
             raise InvalidInput(
                 f"“{asset.name}” is on chain {asset.chain_id}, and this environment takes orders on chain "
                 f"{chain_id} alone.",
-                field=field,
+                field=name,
                 code="different_chains",
             )
 
@@ -355,10 +350,10 @@ def _refuse_what_cannot_be_consumed(
     *, inputs: tuple[_Input, ...], algorithm: _Algorithm, users: Iterable[str]
 ) -> None:
     """Refuse assets that are disabled, or that their publisher keeps from one of the users."""
-    for (asset, field), user in product(_named_assets(inputs=inputs, algorithm=algorithm), users):
+    for (asset, name), user in product(_named_assets(inputs=inputs, algorithm=algorithm), users):
         refusal = catalogue.refusal(asset=asset, address=user)
         if refusal is not None:
-            raise InvalidInput(f"“{asset.name}”: {refusal.sentence}", field=field, code=refusal.code)
+            raise InvalidInput(f"“{asset.name}”: {refusal.sentence}", field=name, code=refusal.code)
 
 
 def _serving_nodes(inputs: tuple[_Input, ...]) -> set[int]:
@@ -382,128 +377,6 @@ def _serving_nodes(inputs: tuple[_Input, ...]) -> set[int]:
             code="different_nodes",
         )
     return common
-
-
-def _place(*, request: LaunchRequest, wallet: Wallet, node_ids: set[int], chain_ids: set[int]) -> _Place:
-    there = Environment.objects.filter(
-        node_id__in=node_ids, gone_at=None, chain_id__in=chain_ids | {0}
-    ).select_related("node__network")
-    ref = request.environment
-    if not ref:
-        raise InvalidInput("Choose an environment.", field="environment")
-    if ref == PAID:
-        return _cheapest(request=request, wallet=wallet, there=list(there.order_by("pk")))
-    if ref == FREE:
-        row = there.filter(has_free_tier=True).order_by("-free_room", "pk").first()
-        if row is None:
-            raise InvalidInput(
-                "No node that serves these datasets offers a free tier at the moment.",
-                field="environment",
-                code="no_free_tier",
-            )
-        return _Place(environment=row, offer=_offer(row), free=True)
-    by = {"pk": int(ref)} if ref.isascii() and ref.isdigit() and len(ref) < 12 else {"env_id": ref}
-    row = there.filter(**by).first()
-    if row is None:
-        raise InvalidInput(
-            "This environment is not (or no longer) offered by the node that serves the data.",
-            field="environment",
-            code="unknown_environment",
-            candidates=tuple(there.values_list("env_id", flat=True)),
-        )
-    offer = _offer(row)
-    if offer.free is not None and not request.paid:
-        return _Place(environment=row, offer=offer, free=True)
-    taken = _tokens_taken(row=row, offer=offer)
-    spendable = _spendable(wallet=wallet)
-    token = request.token or next((t for t in taken if t in spendable), taken[0] if taken else "")
-    if token not in taken:
-        raise InvalidInput(
-            f"“{row}” takes no payment that this portal could make."
-            if not taken
-            else f"“{row}” does not take this token.",
-            field="environment",
-            code="token_not_taken",
-            candidates=tuple(taken),
-        )
-    return _Place(environment=row, offer=offer, free=False, token=token)
-
-
-def _cheapest(*, request: LaunchRequest, wallet: Wallet, there: list[Environment]) -> _Place:
-    """Choose the paid environment that costs least for the time and the resources that are wanted.
-
-    Prices in different tokens are not comparable: the tokens that the wallet may spend come first, in the order of their
-    limits' making, and the cheapest of the first one wins.
-    """
-    spendable = _spendable(wallet=wallet)
-    places: list[tuple[int, Decimal, int, _Place]] = []
-    for row in there:
-        offer = _offer(row)
-        wanted_s = request.max_duration_s
-        if wanted_s is not None and wanted_s > offer.max_duration_s:
-            continue
-        for token in _tokens_taken(row=row, offer=offer):
-            if request.token and token != request.token:
-                continue
-            cost = offer.cost(
-                chain_id=_chain_of(row),
-                token=Address(token),
-                duration_s=wanted_s,
-                resources=tuple((request.resources or {}).items()) or None,
-            )
-            if cost is not None and cost > 0:
-                rank = spendable.index(token) if token in spendable else len(spendable)
-                place = _Place(environment=row, offer=offer, free=False, token=token)
-                places.append((rank, cost, row.pk, place))
-    if not places:
-        raise InvalidInput(
-            "No node that serves these datasets offers a paid environment that fits.",
-            field="environment",
-            code="no_paid_environment",
-        )
-    return min(places, key=lambda found: found[:3])[3]
-
-
-def _offer(row: Environment) -> EnvironmentOffer:
-    return stored_environment(row.raw, dialect=row.node.dialect)
-
-
-def _chain_of(row: Environment) -> int:
-    return row.chain_id or row.node.network.chain_id
-
-
-def _tokens_taken(*, row: Environment, offer: EnvironmentOffer) -> list[str]:
-    """Return the tokens that an environment is paid in, on the chain that its orders are made on."""
-    if offer.price_min is not None:
-        return [str(offer.fee_token)] if offer.fee_token else []
-    return [str(tariff.token) for tariff in offer.tariffs if tariff.chain_id == _chain_of(row)]
-
-
-def _spendable(*, wallet: Wallet) -> list[str]:
-    limits = SpendingLimit.objects.filter(wallet=wallet, per_job_wei__gt=0).order_by("pk")
-    return list(limits.values_list("token__address", flat=True))
-
-
-def _resources(*, given: Mapping[str, float] | None, place: _Place) -> dict[str, float] | None:
-    """Check amounts against what the environment gives one job; a node clamps and refuses, we say so before."""
-    if not given:
-        return None
-    if place.offer.price_min is not None:
-        raise InvalidInput(
-            "This environment comes as it is: its resources cannot be chosen.", field="resources"
-        )
-    tier = place.offer.free if place.free else None
-    offered = {resource.id: resource for resource in (tier.resources if tier else place.offer.resources)}
-    for name, amount in given.items():
-        resource = offered.get(name)
-        if resource is None:
-            raise InvalidInput(f"The environment has no resource “{name[:40]}”.", field="resources")
-        if not resource.min <= amount <= resource.max:
-            raise InvalidInput(
-                f"The environment gives a job {resource.min:g} to {resource.max:g} of {name}.",
-                field="resources",
-            )
-    return dict(given)
 
 
 def _wallet(*, actor: Actor, ref: str) -> Wallet:

@@ -1,62 +1,98 @@
-"""Gets the datatokens that orders spend, from those who give them away."""
+"""Finds who gives or sells the datatokens that orders spend, and how many a wallet lacks.
+
+Questions only: nothing is written, signed or sent.
+"""
 
 from __future__ import annotations
 
+import uuid
+
+from django.db.models import Q
+
 from jobs.errors import CannotOrder
-from jobs.models import Job, Network, Order, Transaction
-from jobs.ocean import orders
+from jobs.lifecycle import TERMINAL
+from jobs.models import Job, Network, Order, Transaction, Wallet
+from jobs.ocean import orders, pricing
 from jobs.ocean.chain import Chain
+from jobs.ocean.pricing import GivenAway, Price
 from jobs.ocean.transactions import Call
 from jobs.ocean.units import Address, Wei, from_wei
 
 ONE_TOKEN = 10**18  # datatokens have 18 decimals; an order spends one
 DISPENSES_MAX = 10  # for one job, those that others used up included
-DISPENSE_STEP, ORDER_STEP = 10, 20  # with room between them
 
 
-def dispensed(
-    *,
+def lacking(
     chain: Chain,
+    *,
     network: Network,
-    job: Job,
+    wallet: Wallet,
+    job_id: uuid.UUID | None,
+    datatoken: Address,
+    count: int,
+) -> tuple[Wei, Wei]:
+    """Return how much a wallet lacks of a datatoken to order `count` times, and how much it has.
+
+    What other jobs have planned to spend is not there for this one.
+    """
+    # What an ended job had planned is never sent; what was signed for it is.
+    planned = Q(transaction__status=Transaction.Status.PLANNED) & ~Q(transaction__job__state__in=TERMINAL)
+    signed = Q(transaction__status__in=Transaction.UNDER_WAY)
+    promised = Order.objects.filter(planned | signed).filter(
+        wallet__address=wallet.address, datatoken=datatoken, renews=None, transaction__network=network
+    )
+    if job_id is not None:
+        promised = promised.exclude(transaction__job=job_id)
+    owned = orders.balance_of(chain, token=datatoken, owner=Address(wallet.address))
+    missing = (count + promised.count()) * ONE_TOKEN - owned
+    return Wei(max(0, min(missing, count * ONE_TOKEN))), owned
+
+
+def seller(
+    chain: Chain,
+    *,
+    network: Network,
+    wallet: Wallet,
     datatoken: Address,
     name: str,
     amount_wei: Wei,
     owned_wei: Wei,
-) -> tuple[int, str, str, Call]:
-    """Return the call that gets datatokens from their dispenser: its step, its purpose, what it is for, and itself.
+) -> Price:
+    """Return the best way to get so much of a datatoken: given away, else at the lowest rate.
 
-    owned_wei: what the wallet has of them now; a dispenser may give to those with less alone.
+    owned_wei: what the wallet has of it now; a dispenser may give to those with less alone.
     Raises:
-        CannotOrder: nobody gives them away, or not so many.
+        CannotOrder: nobody whom the operator named gives or sells it, or not so much.
     """
-    tokens = from_wei(amount_wei).normalize()
-    no_way = CannotOrder(
-        f"The wallet “{job.wallet.label}” lacks {tokens:f} datatoken of “{name}”, and nobody gives them away. "
-        "Get one first, from whoever published it.",
+    owner = Address(wallet.address)
+    for price in pricing.read_price(chain, datatoken=datatoken, known=network.known_sellers()):
+        if isinstance(price, GivenAway):
+            if price.gives(amount_wei=amount_wei, to=owner, has_wei=owned_wei):
+                return price
+        elif price.only_for in (None, owner) and price.supply_wei >= amount_wei:
+            return price
+    raise CannotOrder(
+        f"The wallet “{wallet.label}” lacks {_told(amount_wei)} datatoken of “{name}”, and nobody that this portal "
+        "knows gives or sells it. Get one first, from whoever published it.",
         code="no_datatoken",
     )
-    address = network.contracts.get("Dispenser")
-    if not address:
-        raise no_way
-    dispenser = Address(address)
-    status = orders.dispenser_status(chain, dispenser=dispenser, datatoken=datatoken)
-    may_take = status.allowed_swapper in (None, Address(job.wallet.address))
-    in_stock = status.is_minter or status.balance_wei >= amount_wei
-    enough = status.max_tokens_wei >= amount_wei and status.max_balance_wei > owned_wei and in_stock
-    if not status.active or not enough or not may_take:
-        raise no_way
-    call = orders.dispense(
-        dispenser=dispenser, datatoken=datatoken, amount_wei=amount_wei, to=Address(job.wallet.address)
-    )
-    told = f"Get {tokens:f} datatoken of “{name}” from its dispenser"
-    return DISPENSE_STEP, Transaction.Purpose.DISPENSE, told[:200], call
 
 
-def missing_token(
-    *, tx: Transaction, chain: Chain, network: Network, job: Job
-) -> tuple[int, str, str, Call] | None:
-    """Return the call that gets the datatoken an order would spend, where all the wallet has is spent, or about to be."""
+def dispensed(
+    price: GivenAway, *, datatoken: Address, name: str, amount_wei: Wei, to: Address
+) -> tuple[str, Call]:
+    """Return the call that gets datatokens from their dispenser, and what it is for."""
+    told = f"Get {_told(amount_wei)} datatoken of “{name}” from its dispenser"
+    call = orders.dispense(dispenser=price.dispenser, datatoken=datatoken, amount_wei=amount_wei, to=to)
+    return told[:200], call
+
+
+def missing_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> tuple[str, Call] | None:
+    """Return the call that gets the datatoken an order would spend, where all the wallet has is spent, or about to be.
+
+    Raises:
+        CannotOrder: it has to be bought; nobody agreed to buy it twice.
+    """
     order = Order.objects.filter(transaction=tx, renews=None).first()
     if order is None:
         return None
@@ -69,7 +105,7 @@ def missing_token(
         datatoken=datatoken,
         renews=None,
         transaction__network=network,
-        transaction__status__in=[Transaction.Status.PREPARED, Transaction.Status.SENT],
+        transaction__status__in=Transaction.UNDER_WAY,
         transaction__nonce__gte=mined,
     ).count()
     if owned >= (about_to_spend + 1) * ONE_TOKEN:
@@ -78,12 +114,23 @@ def missing_token(
         return missing_token(tx=tx, chain=chain, network=network, job=job)
     if Transaction.objects.filter(job=job, purpose=Transaction.Purpose.DISPENSE).count() >= DISPENSES_MAX:
         return None
-    return dispensed(
-        chain=chain,
+    price = seller(
+        chain,
         network=network,
-        job=job,
+        wallet=tx.wallet,
         datatoken=datatoken,
         name=order.asset_name,
         amount_wei=Wei(ONE_TOKEN),
         owned_wei=owned,
     )
+    if not isinstance(price, GivenAway):
+        raise CannotOrder(
+            f"The datatoken of “{order.asset_name}” that this job was to spend is gone from the wallet "
+            f"“{tx.wallet.label}”. Go on to have the price worked out again.",
+            code="datatoken_gone",
+        )
+    return dispensed(price, datatoken=datatoken, name=order.asset_name, amount_wei=Wei(ONE_TOKEN), to=owner)
+
+
+def _told(amount_wei: Wei) -> str:
+    return f"{from_wei(amount_wei).normalize():f}"

@@ -13,9 +13,8 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F, Q
 
-from jobs import queue
 from jobs.access import Action, Actor, require
-from jobs.errors import InvalidInput, Missing
+from jobs.errors import CannotOrder, InvalidInput, Missing
 from jobs.lifecycle import TERMINAL
 from jobs.models import EscrowAccount, Job, JobEvent, Transaction
 from jobs.ocean import escrow
@@ -24,10 +23,10 @@ from jobs.ocean.compute import JobReport, same_job
 from jobs.ocean.errors import OceanError
 from jobs.ocean.transactions import Call
 from jobs.ocean.units import Address, Wei, to_wei
-from jobs.services import outlays, payments, tokens
+from jobs.services import tokens
+from jobs.services.acting import plan_act
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, NoChain, open_chain, open_node
-from jobs.services.outlays import CannotOrder
 
 LOOK_EVERY = timedelta(minutes=10)
 LOOK_WHILE_UNSETTLED = timedelta(minutes=2)
@@ -56,7 +55,6 @@ def look(*, account_id: int, clock: Clock) -> None:
     now = clock()
     try:
         with open_chain(network=account.token.network) as chain:
-            outlays.refuse_wrong_chain(chain=chain, network=account.token.network)
             _read(account=account, chain=chain, now=now)
             for job in _unsettled(account):
                 _settle(job=job, account=account, chain=chain, clock=clock)
@@ -149,22 +147,14 @@ def _account(*, actor: Actor, account_id: int) -> EscrowAccount:
 
 
 def _plan(*, actor: Actor, account: EscrowAccount, purpose: str, told: str, call: Call) -> None:
-    """Write down what a person wants; the queue row commits with it."""
-    open_ones = Transaction.objects.filter(
-        job=None, wallet=account.wallet, network=account.token.network, purpose=purpose
-    ).filter(status__in=[Transaction.Status.PLANNED, *Transaction.UNDER_WAY])
-    with transaction.atomic():
-        if open_ones.exists():
-            raise InvalidInput("The same is under way already; wait until it is done.", field="")
-        payments.plan_act(
-            wallet=account.wallet,
-            network=account.token.network,
-            purpose=purpose,
-            told=told,
-            call=call,
-            asked_by_id=actor.user_id,
-        )
-        queue.enqueue(queue.Task.ACT, account.wallet_id, account.token.network_id)
+    plan_act(
+        actor=actor,
+        wallet=account.wallet,
+        network=account.token.network,
+        purpose=purpose,
+        told=told,
+        call=call,
+    )
 
 
 def _lock(account: EscrowAccount, lock: dict[str, Any]) -> escrow.Lock:
@@ -184,7 +174,6 @@ def _read(*, account: EscrowAccount, chain: Chain, now: datetime) -> None:
         "token": Address(account.token.address),
     }
     funds = escrow.funds(chain, **where)
-    payees = {need["payee"] for need in _needs(account)}
     locks = [
         {
             "id": str(lock.job_id),
@@ -192,7 +181,7 @@ def _read(*, account: EscrowAccount, chain: Chain, now: datetime) -> None:
             "amount_wei": str(lock.amount_wei),
             "expires_at": lock.expires_at,
         }
-        for payee in sorted(payees)
+        for payee in _payees(account)
         for lock in escrow.locks(chain, payee=Address(payee), **where)
     ]
     EscrowAccount.objects.filter(pk=account.pk).update(
@@ -201,9 +190,9 @@ def _read(*, account: EscrowAccount, chain: Chain, now: datetime) -> None:
     account.refresh_from_db()
 
 
-def _needs(account: EscrowAccount) -> list[dict[str, Any]]:
+def _payees(account: EscrowAccount) -> list[str]:
     jobs = Job.objects.filter(wallet=account.wallet, escrow_need__escrow=account.escrow)
-    return list(jobs.values_list("escrow_need", flat=True).distinct())
+    return sorted({need["payee"] for need in jobs.values_list("escrow_need", flat=True) if need})
 
 
 def _unsettled(account: EscrowAccount) -> Any:

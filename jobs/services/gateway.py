@@ -18,9 +18,9 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Q
 
-from jobs.errors import PortalError
+from jobs.errors import CannotOrder, PortalError
 from jobs.lifecycle import ACTIVE
-from jobs.models import Job, Network, Node, NodeToken, NonceLease, Wallet
+from jobs.models import Environment, Job, Network, Node, NodeToken, NonceLease, Wallet
 from jobs.ocean.chain import Chain
 from jobs.ocean.compute import ComputeBackend
 from jobs.ocean.errors import Rejected
@@ -97,11 +97,13 @@ def open_node(*, node: Node, purpose: Purpose, clock: Clock) -> Iterator[Compute
 
 @contextmanager
 def open_chain(*, network: Network) -> Iterator[Chain]:
-    """Yield the client for a network's chain.
+    """Yield the client for a network's chain, once its endpoint has said that it is one of that chain.
 
     Raises:
         InTransaction: the caller holds a transaction open.
         NoChain: the network has no RPC endpoint.
+        CannotOrder: the endpoint is another chain's; nothing of what it says is believed.
+        OceanError: it does not answer.
     """
     _refuse_inside_transaction()
     if not network.rpc_url:
@@ -116,7 +118,32 @@ def open_chain(*, network: Network) -> Iterator[Chain]:
         monotonic=time.monotonic,
         sleep=time.sleep,
     ) as transport:
-        yield Chain(transport)
+        chain = Chain(transport)
+        found = chain.chain_id()
+        if found != network.chain_id:
+            raise CannotOrder(
+                f"The RPC endpoint of {network.name} is one of chain {found}, not of {network.chain_id}. "
+                "An operator has to correct it.",
+                code="wrong_chain",
+            )
+        yield chain
+
+
+def network_of(*, node: Node, environment: Environment) -> Network:
+    """Return the network that orders for an environment are made on.
+
+    Raises:
+        CannotOrder: the portal does not know it.
+    """
+    chain_id = environment.chain_id or node.network.chain_id
+    network = Network.objects.filter(chain_id=chain_id).first()
+    if network is None:
+        raise CannotOrder(
+            f"The environment takes orders on chain {chain_id}, which is not among this portal's networks. "
+            "An operator can add it.",
+            code="no_network",
+        )
+    return network
 
 
 def has_room(*, job_id: uuid.UUID, now: datetime) -> bool:

@@ -175,7 +175,7 @@ def go_on(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
         won = Job.objects.move(
             job_id=job.pk,
             before=State.NEEDS_ATTENTION,
-            after=State(job.attention_from),
+            after=_where_to_go_on(job),
             now=now,
             reason=reason,
             message=f"{actor.name} asked the portal to go on. {sentence}".strip()[:500],
@@ -214,6 +214,13 @@ def give_up(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
         actor_id=actor.user_id,
         ended_at=now,
     )
+
+
+def _where_to_go_on(job: Job) -> State:
+    """Return where a job goes on: a payment of which nothing is on its way is worked out anew, at today's prices."""
+    if job.attention_from == State.PAYING and not job.transactions.under_way().exists():
+        return State.REQUESTED
+    return State(job.attention_from)
 
 
 def _verdict(job: Job) -> tuple[str, str]:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime
 
 from django.db import transaction
-from django.db.models import Q
 
-from jobs.errors import PortalError
+from jobs.errors import CannotOrder, PortalError
 from jobs.lifecycle import State
-from jobs.models import ChainNonce, EscrowAccount, Job, JobInput, Order, SpendingLimit
+from jobs.models import EscrowAccount, Job, JobInput, Order, SpendingLimit, Transaction
 from jobs.ocean.units import Wei, from_wei
-from jobs.services import outlays, payments, tokens
+from jobs.services import asking, outlays, payments, sending, tokens
+from jobs.services.asking import Wish, not_held
 from jobs.services.budget import Purpose
 from jobs.services.gateway import Clock, open_chain, open_node
-from jobs.services.outlays import CannotOrder, Outlay, Step, Wish
+from jobs.services.outlays import Outlay, Step
 from jobs.services.starts import start_request
 
 NO_END = 253_370_764_800  # the year 9999
-# While a job is in one of these, its wallet's allowances and authorisations are its own.
-SPENDING = (State.PAYING, State.PAID, State.STARTING)
 
 
 class OrderTaken(PortalError):
@@ -39,22 +36,27 @@ def plan(*, job: Job, holder: str, clock: Clock) -> None:
         OrderTaken: try again.
         OutOfBudget, NoChain, OceanError: from the service or the chain; nothing was sent.
     """
-    wish = outlays.wish_of(job, request=start_request(job))
+    wish = asking.wish_of(job, request=start_request(job))
     now = clock()
-    with open_node(node=job.node, purpose=Purpose.ACT, clock=clock) as backend:
-        asked = outlays.ask_service(wish=wish, backend=backend, now=now)
-    if outlays.is_all_there(asked):
+    with (
+        open_node(node=job.node, purpose=Purpose.ACT, clock=clock) as backend,
+        asking.doubting(backend=backend, dids=[part.did for part in wish.parts]),
+    ):
+        asked = asking.ask_service(wish=wish, backend=backend, now=now)
+    if asking.is_all_there(asked):
         outlay = outlays.work_out(wish=wish, asked=asked, chain=None)
         _write(job=job, holder=holder, wish=wish, outlay=outlay, now=now, nonce=None)
         return
-    nonce = _turn_to_spend(job=job, wish=wish)
+    nonce = payments.turn_to_spend(job=job, network=wish.network)
     with open_chain(network=wish.network) as chain:
         outlay = outlays.work_out(wish=wish, asked=asked, chain=chain)
         tokens.learn(chain=chain, network=wish.network, addresses=outlay.spent)
-    _refuse_what_nobody_agreed_to(job=job, wish=wish, outlay=outlay)
+    refuse_what_nobody_agreed_to(job=job, wish=wish, outlay=outlay)
     refuse_what_the_wallet_lacks(wish=wish, outlay=outlay)
     refuse_above_the_limits(wish=wish, outlay=outlay)
-    _write(job=job, holder=holder, wish=wish, outlay=outlay, now=now, nonce=nonce)
+    if outlay.spent and nonce is None:
+        raise OrderTaken("Another job pays from this wallet now; this one goes on after it.")
+    _write(job=job, holder=holder, wish=wish, outlay=outlay, now=now, nonce=nonce if outlay.spent else None)
 
 
 def is_used_again(job: Job) -> bool:
@@ -63,23 +65,8 @@ def is_used_again(job: Job) -> bool:
     return any(order is not None and order.transaction.job_id != job.pk for order in mine)
 
 
-def _turn_to_spend(*, job: Job, wish: Wish) -> int:
-    """Return the wallet's next nonce, by which a later write knows that nothing was spent meanwhile.
-
-    Raises:
-        OrderTaken: another job spends from the wallet now.
-    """
-    counter, _ = ChainNonce.objects.get_or_create(network=wish.network, address=wish.wallet.address)
-    if not ChainNonce.objects.filter(pk=counter.pk).filter(_not_spending(job.pk)).exists():
-        raise OrderTaken("Another job pays from this wallet now; this one goes on after it.")
-    return counter.next
-
-
-def _not_spending(job_id: uuid.UUID) -> Q:
-    return Q(payer=None) | Q(payer=job_id) | ~Q(payer__state__in=SPENDING)
-
-
-def _refuse_what_nobody_agreed_to(*, job: Job, wish: Wish, outlay: Outlay) -> None:
+def refuse_what_nobody_agreed_to(*, job: Job, wish: Wish, outlay: Outlay) -> None:
+    """Refuse an outlay above what the launcher saw and agreed to. Raises: CannotOrder, with the numbers."""
     for token, amount in outlay.spent.items():
         agreed = int(job.most.get(token, 0))
         if amount <= agreed:
@@ -167,23 +154,28 @@ def _write(*, job: Job, holder: str, wish: Wish, outlay: Outlay, now: datetime, 
             },
         ):
             return
-        if nonce is not None:
-            mine = ChainNonce.objects.filter(network=wish.network, address=wish.wallet.address, next=nonce)
-            if not mine.filter(_not_spending(job.pk)).update(payer=job):
-                raise OrderTaken("Another job has just paid from this wallet; the price is worked out again.")
+        if nonce is not None and not payments.take_turn(job=job, network=wish.network, nonce=nonce):
+            raise OrderTaken("Another job has just paid from this wallet; the price is worked out again.")
+        # What an earlier plan of this job left unsigned is not what it needs any more.
+        left = Transaction.objects.filter(job=job, status=Transaction.Status.PLANNED)
+        left.update(status=Transaction.Status.WITHDRAWN)
         for place, order in outlay.used.items():
             _hold(job=job, order=order)
             _link(job=job, rows=rows, place=place, order=order)
         for step in outlay.steps:
             _write_step(job=job, rows=rows, wish=wish, step=step)
         if need is not None:
-            account = {"wallet": job.wallet, "token": tokens.known(network=wish.network, address=need.token)}
-            EscrowAccount.objects.get_or_create(**account, escrow=need.escrow)
+            EscrowAccount.objects.get_or_create(
+                wallet=job.wallet,
+                token=tokens.known(network=wish.network, address=need.token),
+                escrow=need.escrow,
+            )
 
 
 def _write_step(*, job: Job, rows: list[JobInput], wish: Wish, step: Step) -> None:
-    tx = payments.plan_one(
+    tx = sending.plan_one(
         job=job,
+        wallet=job.wallet,
         network=wish.network,
         step=step.step,
         purpose=step.purpose,
@@ -219,7 +211,7 @@ def _write_step(*, job: Job, rows: list[JobInput], wish: Wish, step: Step) -> No
 
 def _hold(*, job: Job, order: Order) -> None:
     """Take an order for a job; a job that was faster keeps it."""
-    if not Order.objects.filter(pk=order.pk).filter(outlays.not_held(job.pk)).update(held_by=job):
+    if not Order.objects.filter(pk=order.pk).filter(not_held(job.pk)).update(held_by=job):
         raise OrderTaken("Another job has just taken the order that was to be used again.")
 
 

@@ -1,4 +1,7 @@
-"""Tells what a launch would cost, before anybody agrees to it. Questions only: nothing is written but what tokens are called."""
+"""Tells what a launch would cost, before anybody agrees to it.
+
+Questions only: nothing is written but what tokens are called.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,17 @@ from datetime import datetime
 from decimal import Decimal
 
 from jobs.access import Action, Actor, require
-from jobs.errors import InvalidInput
+from jobs.errors import CannotOrder, InvalidInput
 from jobs.models import Token
 from jobs.ocean.compute import AssetInput, Payment, StartRequest
 from jobs.ocean.errors import OceanError
 from jobs.ocean.units import Address, from_wei
-from jobs.services import choosing, ordering, outlays, tokens
+from jobs.services import asking, choosing, ordering, outlays, tokens
+from jobs.services.asking import Wish
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.choosing import LaunchRequest, Plan
-from jobs.services.gateway import Clock, NoChain, open_chain, open_node
-from jobs.services.outlays import CannotOrder, Outlay, Wish
+from jobs.services.gateway import Clock, NoChain, network_of, open_chain, open_node
+from jobs.services.outlays import Outlay
 from jobs.services.starts import algorithm_input
 
 
@@ -83,7 +87,7 @@ def quote(*, actor: Actor, request: LaunchRequest, clock: Clock) -> Quote:
     try:
         wish = _wish(plan)
         with open_node(node=wish.node, purpose=Purpose.ACT, clock=clock) as backend:
-            asked = outlays.ask_service(wish=wish, backend=backend, now=now)
+            asked = asking.ask_service(wish=wish, backend=backend, now=now)
         with open_chain(network=wish.network) as chain:
             outlay = outlays.work_out(wish=wish, asked=asked, chain=chain)
             tokens.learn(chain=chain, network=wish.network, addresses=outlay.spent)
@@ -134,11 +138,11 @@ def _trouble(*, wish: Wish, outlay: Outlay) -> str:
 
 
 def _wish(plan: Plan) -> Wish:
-    parts = [outlays.part_of(asset=x.dataset, service_id=x.service["id"]) for x in plan.inputs]
+    parts = [asking.part_of(asset=x.dataset, service_id=x.service["id"]) for x in plan.inputs]
     if plan.algorithm.asset is not None:
-        parts.append(outlays.part_of(asset=plan.algorithm.asset, service_id=plan.algorithm.service_id))
+        parts.append(asking.part_of(asset=plan.algorithm.asset, service_id=plan.algorithm.service_id))
     node = plan.environment.node
-    network = outlays.network_of(node=node, environment=plan.environment)
+    network = network_of(node=node, environment=plan.environment)
     paid = not plan.free and node.can.escrow
     return Wish(
         node=node,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
+from jobs.errors import CannotOrder
 from jobs.lifecycle import State
 from jobs.models import EscrowAccount, Job, Network, Node, Order, Reconciliation, Transaction, Wallet
 from jobs.ocean import escrow, orders
@@ -16,10 +17,8 @@ from jobs.ocean.chain import Chain
 from jobs.ocean.compute import ComputeBackend, JobReport, same_job
 from jobs.ocean.errors import OceanError
 from jobs.ocean.units import Address
-from jobs.services import outlays
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, NoChain, open_chain, open_node
-from jobs.services.outlays import CannotOrder
 
 EVERY = timedelta(days=1)
 WAITS_TOO_LONG = timedelta(minutes=10)
@@ -55,7 +54,6 @@ def _chains(*, now: datetime) -> Iterator[Difference]:
     for network in Network.objects.filter(transactions__isnull=False).distinct().order_by("pk"):
         try:
             with open_chain(network=network) as chain:
-                outlays.refuse_wrong_chain(chain=chain, network=network)
                 yield from _transactions(network=network, chain=chain, now=now)
                 yield from _nonces(network=network, chain=chain)
                 yield from _escrows(network=network, chain=chain)
@@ -64,7 +62,7 @@ def _chains(*, now: datetime) -> Iterator[Difference]:
 
 
 def _transactions(*, network: Network, chain: Chain, now: datetime) -> Iterator[Difference]:
-    rows = network.transactions.exclude(status__in=[Transaction.Status.PLANNED, Transaction.Status.REFUSED])
+    rows = network.transactions.exclude(tx_hash="")
     for tx in rows.defer("data", "signed").order_by("pk").iterator():
         receipt = chain.receipt(tx_hash=tx.tx_hash)
         told = f"{tx.told} ({tx.tx_hash})"
@@ -76,7 +74,7 @@ def _transactions(*, network: Network, chain: Chain, now: datetime) -> Iterator[
                 yield Difference(
                     "waiting", tx.tx_hash, f"{told} has been waiting for a block since {since:%F %H:%M} UTC."
                 )
-        elif tx.status == Transaction.Status.DROPPED:
+        elif tx.status == Transaction.Status.DROPPED:  # given up, as something else took its number
             if receipt is not None:
                 yield Difference(
                     "not_dropped",
@@ -89,7 +87,7 @@ def _transactions(*, network: Network, chain: Chain, now: datetime) -> Iterator[
                 tx.tx_hash,
                 f"{told} was in block {tx.block_number}, and the chain does not know it any more.",
             )
-        elif receipt.status != ("ok" if tx.status == Transaction.Status.CONFIRMED else "reverted"):
+        elif receipt.status != ("reverted" if tx.status == Transaction.Status.REVERTED else "ok"):
             yield Difference(
                 "status", tx.tx_hash, f"{told} is {tx.status} here and {receipt.status} on the chain."
             )
@@ -115,11 +113,9 @@ def _nonces(*, network: Network, chain: Chain) -> Iterator[Difference]:
     for address in sorted(set(addresses)):
         mine = network.transactions.filter(wallet__address=address, nonce__isnull=False)
         mined = chain.mined_nonce(address=Address(address))
-        used = set(
-            mine.filter(status__in=[Transaction.Status.CONFIRMED, Transaction.Status.REVERTED]).values_list(
-                "nonce", flat=True
-            )
-        )
+        in_blocks = [Transaction.Status.CONFIRMED, Transaction.Status.REVERTED, Transaction.Status.CANCELLED]
+        seen = mine.filter(status__in=[*in_blocks, *Transaction.UNDER_WAY])
+        used = {nonce for nonce in seen.values_list("nonce", flat=True) if nonce is not None}
         first = min(used, default=mined)
         foreign = sorted(set(range(first, mined)) - used)
         if foreign:
@@ -150,7 +146,7 @@ def _escrows(*, network: Network, chain: Chain) -> Iterator[Difference]:
             )
         jobs = Job.objects.filter(wallet=account.wallet, escrow_need__escrow=account.escrow)
         known = set(jobs.exclude(lock_id="").values_list("lock_id", flat=True))
-        for payee in sorted({need["payee"] for need in jobs.values_list("escrow_need", flat=True)}):
+        for payee in sorted({need["payee"] for need in jobs.values_list("escrow_need", flat=True) if need}):
             for lock in escrow.locks(chain, payee=Address(payee), **where):
                 if str(lock.job_id) not in known:
                     yield Difference(

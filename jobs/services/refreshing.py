@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce
 
 from jobs import queue
 from jobs.lifecycle import ACTIVE, State
-from jobs.models import Job, JobEvent, Node, Wallet
+from jobs.models import EscrowAccount, Job, JobEvent, Node, Wallet
 from jobs.ocean.compute import JobReport, same_job, stored_environment
 from jobs.ocean.errors import BadAnswer, OceanError
 from jobs.ocean.units import Address
@@ -97,6 +97,7 @@ def apply_report(*, job: Job, report: JobReport, asked_at: datetime) -> None:
         "exit_code": report.exit_code,
         "algorithm_started_at": moment(report.algo_started_at),
         "algorithm_stopped_at": moment(report.algo_stopped_at),
+        **_money(report),
         # Ended here, the job would never be asked for its results again.
         "trouble": "The node says that the job has ended, but not what it left."
         if report.ended and not report.tells_results
@@ -136,6 +137,19 @@ def apply_report(*, job: Job, report: JobReport, asked_at: datetime) -> None:
         queue.enqueue(queue.Task.FOLLOW, job.pk)
 
 
+def _money(report: JobReport) -> dict[str, Any]:
+    """Return what a node says of a paid job's place in the escrow; what it does not say any more stays as it was."""
+    said = report.payment
+    if said is None:
+        return {}
+    found = {
+        "lock_id": str(report.lock_id) if report.lock_id is not None else "",
+        "lock_tx": said.lock_tx or "",
+        "claim_tx": said.claim_tx or "",
+    }
+    return {name: value for name, value in found.items() if value}
+
+
 def moment(epoch_s: float | None) -> datetime | None:
     """Turn seconds since the epoch into a time, None for what did not happen."""
     return None if epoch_s is None else datetime.fromtimestamp(epoch_s, tz=UTC)
@@ -170,6 +184,9 @@ def _end(*, job: Job, report: JobReport, now: datetime) -> None:
         )
         if won:
             queue.enqueue(queue.Task.COLLECT, job.pk)
+            if job.escrow_need:
+                accounts = EscrowAccount.objects.filter(wallet=job.wallet, escrow=job.escrow_need["escrow"])
+                accounts.update(next_look_at=now)
 
 
 def _keeps_s(job: Job) -> int | None:

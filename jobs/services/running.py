@@ -14,7 +14,7 @@ from django.db.models import Case, F, Q, Value, When
 from jobs import queue
 from jobs.lifecycle import ACTIVE, TERMINAL, State
 from jobs.models import Job, NonceLease, Pulse, Result
-from jobs.services import nodes, payments, starting, stopping
+from jobs.services import acting, blocks, escrows, nodes, payments, reconciling, starting, stopping
 from jobs.services.gateway import Clock, has_room
 from jobs.services.holders import is_dead, new_holder
 
@@ -74,14 +74,25 @@ def pulse(*, clock: Clock, holder: str) -> bool:
         queue.enqueue(queue.Task.COLLECT, job_id)
     for job_id in payments.claim_strays(now=now):
         queue.enqueue(queue.Task.SETTLE, job_id)
+    for wallet_id, network_id in sorted(acting.claim_acts(now=now)):
+        queue.enqueue(queue.Task.ACT, wallet_id, network_id)
+    for account_id in escrows.claim_due(now=now):
+        queue.enqueue(queue.Task.LOOK_AT_ESCROW, account_id)
     for node_id in nodes.claim_due(now=now):
         queue.enqueue(queue.Task.LOOK_AT_NODE, node_id)
     return True
 
 
 def begin_pulse(*, now: datetime) -> str:
-    """Return the name that a new pulse holds its lease by, after what killed processes held was given back."""
+    """Return the name that a new pulse holds its lease by, after what killed processes held was given back.
+
+    About once a minute; what is not due every second is looked for here.
+    """
     free_leases_of_the_dead(now=now)
+    for network_id in blocks.claim_due(now=now):
+        queue.enqueue(queue.Task.CHECK_BLOCKS, network_id)
+    if reconciling.is_due(now=now):
+        queue.enqueue(queue.Task.RECONCILE)
     return new_holder()
 
 

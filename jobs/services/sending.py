@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from jobs.errors import CannotOrder
-from jobs.models import ChainNonce, Job, JobEvent, Network, Order, Transaction
+from jobs.models import ChainNonce, Job, JobEvent, Network, Order, Transaction, Wallet
 from jobs.ocean import orders
 from jobs.ocean.chain import Chain
 from jobs.ocean.errors import ChainError
@@ -29,38 +29,64 @@ LEASE = timedelta(seconds=90)
 GAS_MARGIN = Decimal("1.25")
 OVERTAKEN_FOR = timedelta(seconds=60)  # an RPC endpoint may know of a nonce before it knows of the receipt
 SEND_AGAIN = timedelta(seconds=60)
+EMPTY_GAS = 21_000  # of a transaction that calls nothing
 UNDERPRICED = "The chain asks for more than this transaction offers for its gas. It is sent again until the chain takes it."
 
 
-def plan_one(*, job: Job, network: Network, step: int, purpose: str, told: str, call: Call) -> Transaction:
-    """Write down one transaction that is to be made, at the end of the job's list."""
-    last = Transaction.objects.filter(job=job).aggregate(last=Max("sequence"))["last"]
+def plan_one(
+    *,
+    job: Job | None,
+    wallet: Wallet,
+    network: Network,
+    step: int,
+    purpose: str,
+    told: str,
+    call: Call,
+    token: str = "",
+    amount_wei: int | Decimal = 0,
+    asked_by_id: int | None = None,
+) -> Transaction:
+    """Write down one transaction that is to be made, at the end of the job's list; job: None for what a person wants.
+
+    token, amount_wei: what it moves from the wallet, at the most.
+    """
+    earlier = Transaction.objects.filter(job=job) if job is not None else Transaction.objects.none()
+    last = earlier.aggregate(last=Max("sequence"))["last"]
     return Transaction.objects.create(
         job=job,
+        asked_by_id=asked_by_id,
         sequence=0 if last is None else last + 1,
         step=step,
-        wallet=job.wallet,
+        wallet=wallet,
         network=network,
         purpose=purpose,
         told=told[:200],
         to=call.to,
         data=call.data,
         value_wei=call.value_wei,
+        token=token,
+        amount_wei=amount_wei,
     )
 
 
-def prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job, holder: str, clock: Clock) -> bool:
+def prepare(
+    *, tx: Transaction, chain: Chain, network: Network, job: Job | None, holder: str, clock: Clock
+) -> bool:
     """Reserve a nonce, sign, and store the bytes, all in one commit; nothing is sent.
 
     False: the chain would refuse it, or the job is no longer this holder's, who may have ended it.
+
+    Raises:
+        CannotOrder: it cannot be sent as things stand; it stays planned.
+        VaultLocked, ChainError
     """
     sender, call = Address(tx.wallet.address), _call_of(tx)
     signer = vault.signer(tx.wallet)
     counter, _created = ChainNonce.objects.get_or_create(network=network, address=sender)
     while True:
         # Another job that spends the same datatokens moves the counter: then all is looked at again.
-        missing = missing_token(tx=tx, chain=chain, network=network, job=job)
-        if missing is not None:
+        missing = job and missing_token(tx=tx, chain=chain, network=network, job=job)
+        if job and missing:
             return _get_first(missing, tx=tx, job=job, network=network, holder=holder, clock=clock)
         try:
             gas = chain.estimate_gas(sender=sender, to=call.to, data=call.data, value_wei=call.value_wei)
@@ -92,9 +118,11 @@ def prepare(*, tx: Transaction, chain: Chain, network: Network, job: Job, holder
             if reserved:
                 kept = Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
                     status=Transaction.Status.PREPARED,
+                    prepared_at=clock(),
                     nonce=nonce,
                     gas=limit,
                     max_fee_wei=fees.max_fee_wei,
+                    priority_fee_wei=fees.priority_fee_wei,
                     signed=signed.raw,
                     tx_hash=signed.hash,
                 )
@@ -121,24 +149,26 @@ def _call_of(tx: Transaction) -> Call:
 
 
 def _get_first(
-    missing: tuple[int, str, str, Call],
-    *,
-    tx: Transaction,
-    job: Job,
-    network: Network,
-    holder: str,
-    clock: Clock,
+    missing: tuple[str, Call], *, tx: Transaction, job: Job, network: Network, holder: str, clock: Clock
 ) -> bool:
     """Plan to get what an order would spend. False: the job is no longer this holder's."""
-    _step, purpose, told, call = missing
+    told, call = missing
     with transaction.atomic():
         held = _still_held(job=job, holder=holder, clock=clock)
         if held:
-            plan_one(job=job, network=network, step=tx.step - 1, purpose=purpose, told=told, call=call)
+            plan_one(
+                job=job,
+                wallet=job.wallet,
+                network=network,
+                step=tx.step - 1,
+                purpose=Transaction.Purpose.DISPENSE,
+                told=told,
+                call=call,
+            )
         return held
 
 
-def _refused(*, tx: Transaction, job: Job, holder: str, clock: Clock, trouble: str) -> None:
+def _refused(*, tx: Transaction, job: Job | None, holder: str, clock: Clock, trouble: str) -> None:
     with transaction.atomic():
         if _still_held(job=job, holder=holder, clock=clock):
             Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
@@ -146,10 +176,70 @@ def _refused(*, tx: Transaction, job: Job, holder: str, clock: Clock, trouble: s
             )
 
 
-def _still_held(*, job: Job, holder: str, clock: Clock) -> bool:
+def _still_held(*, job: Job | None, holder: str, clock: Clock) -> bool:
     """Renew the job's lease in the commit that writes for it: whoever has it now may have ended it."""
     now = clock()
-    return Job.objects.renew(job_id=job.pk, holder=holder, now=now, until=now + LEASE)
+    return job is None or Job.objects.renew(job_id=job.pk, holder=holder, now=now, until=now + LEASE)
+
+
+def replace(*, tx: Transaction, chain: Chain, network: Network) -> None:
+    """Sign the same number anew at a higher fee, for the same call or for nothing; it is sent like any other.
+
+    Raises:
+        CannotOrder: its gas would cost too much.
+        VaultLocked, ChainError
+    """
+    now = chain.fees()
+    old_max, old_tip = int(tx.max_fee_wei or 0), int(tx.priority_fee_wei or 0)
+    tip = max(now.priority_fee_wei, _raised(old_tip))
+    most = max(now.max_fee_wei, _raised(old_max), tip)
+    cancels = tx.cancels or tx.wish == Transaction.Wish.CANCEL
+    gas = EMPTY_GAS if cancels else int(tx.gas or 0)
+    _refuse_dear_gas(tx=tx, network=network, cost_wei=gas * most)
+    sender, call = Address(tx.wallet.address), _call_of(tx)
+    signed = vault.signer(tx.wallet).sign_transaction(
+        Unsigned(
+            chain_id=network.chain_id,
+            nonce=int(tx.nonce or 0),
+            to=sender if cancels else call.to,
+            data=b"" if cancels else call.data,
+            value_wei=Wei(0) if cancels else call.value_wei,
+            gas=gas,
+            max_fee_wei=Wei(most),
+            priority_fee_wei=Wei(tip),
+        )
+    )
+    Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT, tx_hash=tx.tx_hash).update(
+        status=Transaction.Status.PREPARED,
+        signed=signed.raw,
+        tx_hash=signed.hash,
+        max_fee_wei=most,
+        priority_fee_wei=tip,
+        earlier=[*tx.earlier, {"tx_hash": tx.tx_hash, "cancels": tx.cancels}],
+        cancels=cancels,
+        wish="",
+        overtaken_at=None,
+    )
+
+
+def _raised(fee_wei: int) -> int:
+    """Return a fee for which chains take a replacement: a tenth more of both is the least."""
+    return fee_wei * 9 // 8 + 1
+
+
+def _receipt(*, tx: Transaction, chain: Chain) -> Receipt | None:
+    """Look for whatever was sent under this number: an earlier version may be mined as well as the last one."""
+    for tx_hash in (tx.tx_hash, *(version["tx_hash"] for version in reversed(tx.earlier))):
+        receipt = chain.receipt(tx_hash=tx_hash)
+        if receipt is not None:
+            return receipt
+    return None
+
+
+def _is_cancelled(*, tx: Transaction, receipt: Receipt) -> bool:
+    """Say whether what was mined under this number is the empty transaction."""
+    earlier = {version["tx_hash"]: version["cancels"] for version in tx.earlier}
+    return bool(earlier.get(receipt.tx_hash, tx.cancels))
 
 
 def send(*, tx: Transaction, chain: Chain, now: datetime) -> None:
@@ -160,7 +250,7 @@ def send(*, tx: Transaction, chain: Chain, now: datetime) -> None:
         if error.code not in ("nonce_too_low", "underpriced"):
             Transaction.objects.filter(pk=tx.pk).update(trouble=error.message[:300])
             raise
-        if chain.receipt(tx_hash=tx.tx_hash) is None:
+        if _receipt(tx=tx, chain=chain) is None:
             if error.code == "nonce_too_low":
                 _overtaken(tx=tx, chain=chain, now=now)
             else:  # gas has become dearer, or another program's transaction waits with the same number: it may pass
@@ -192,7 +282,7 @@ def _overtaken(*, tx: Transaction, chain: Chain, now: datetime) -> None:
 
 def find(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> None:
     """Look for the receipt; send the same bytes again where they seem to have got lost."""
-    receipt = chain.receipt(tx_hash=tx.tx_hash)
+    receipt = _receipt(tx=tx, chain=chain)
     if receipt is None:
         if tx.sent_at is not None and now - tx.sent_at >= SEND_AGAIN:
             send(tx=tx, chain=chain, now=now)
@@ -202,13 +292,18 @@ def find(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> N
     # A transaction that reverts may succeed in the block that takes the place of this one, and the other way round.
     if chain.head().number - receipt.block_number + 1 < network.confirmations:
         return
+    if _is_cancelled(tx=tx, receipt=receipt):
+        Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
+            status=Transaction.Status.CANCELLED, trouble="A person cancelled it.", wish="", **place(receipt)
+        )
+        return
     if receipt.status == "reverted":
         reason = chain.revert_reason(receipt=receipt)
         told = (
             f"It was mined and undone: {reason}." if reason else "It was mined and undone without a reason."
         )
         Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
-            status=Transaction.Status.REVERTED, trouble=told[:300], **_place(receipt)
+            status=Transaction.Status.REVERTED, trouble=told[:300], **place(receipt)
         )
         return
     order = Order.objects.filter(transaction=tx).first()
@@ -216,14 +311,14 @@ def find(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> N
         Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
             status=Transaction.Status.REVERTED,
             trouble="The transaction was mined, but the datatoken noted no such order.",
-            **_place(receipt),
+            **place(receipt),
         )
         return
     with transaction.atomic():
         won = Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
-            status=Transaction.Status.CONFIRMED, confirmed_at=now, trouble="", **_place(receipt)
+            status=Transaction.Status.CONFIRMED, confirmed_at=now, trouble="", wish="", **place(receipt)
         )
-        if won:
+        if won and tx.job_id is not None:
             JobEvent.objects.create(
                 job_id=tx.job_id,
                 at=now,
@@ -233,8 +328,10 @@ def find(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> N
             )
 
 
-def _place(receipt: Receipt) -> dict[str, Any]:
+def place(receipt: Receipt) -> dict[str, Any]:
+    """Return the columns that say where a transaction was mined, and which of its versions."""
     return {
+        "tx_hash": receipt.tx_hash,
         "block_number": receipt.block_number,
         "block_hash": receipt.block_hash,
         "gas_used": receipt.gas_used,
@@ -255,11 +352,15 @@ def plan_again(*, tx: Transaction) -> None:
     with transaction.atomic():
         anew = plan_one(
             job=tx.job,
+            wallet=tx.wallet,
             network=tx.network,
             step=tx.step,
             purpose=tx.purpose,
             told=tx.told,
             call=_call_of(tx),
+            token=tx.token,
+            amount_wei=tx.amount_wei,
+            asked_by_id=tx.asked_by_id,
         )
         if not Transaction.objects.filter(pk=tx.pk, replaced_by=None).update(replaced_by=anew):
             transaction.set_rollback(True)  # somebody else has done it

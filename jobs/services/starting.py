@@ -18,7 +18,7 @@ from jobs.models import Job, JobEvent
 from jobs.ocean.compute import ComputeBackend, JobReport
 from jobs.ocean.errors import BadAnswer, OceanError
 from jobs.ocean.units import Address
-from jobs.services import ordering, payments
+from jobs.services import asking, ordering, payments
 from jobs.services.budget import OutOfBudget, Purpose, check
 from jobs.services.gateway import Clock, NoChain, NoTurn, heeding_limits, open_node, signed
 from jobs.services.refreshing import apply_report
@@ -153,7 +153,7 @@ def start(*, job: Job, holder: str, clock: Clock) -> None:
             ):
                 return
             _note_earlier_jobs(job=job, backend=backend)
-            with ordering.doubting(backend=backend, dids=_dids(job) if job.node.can.orders else ()):
+            with asking.doubting(backend=backend, dids=_dids(job) if job.node.can.orders else ()):
                 report = _send_start(job=job, holder=holder, backend=backend, clock=clock)
         if report is not None and _this_job(job=job, reports=[report]) is None:
             raise BadAnswer(
@@ -324,7 +324,7 @@ def _start_failed(*, job: Job, holder: str, error: OceanError, now: datetime) ->
         return
     # Without a wait in the node's queue, busy is an answer: the person decides when to run it again.
     if refused or error.code == "busy":
-        _end_unstarted(job=job, holder=holder, reason=error.code, message=error.message, now=now)
+        _not_started(job=job, holder=holder, error=error, now=now)
         return
     if job.trouble_count >= UNANSWERED_MAX:
         _put_aside(
@@ -339,6 +339,25 @@ def _start_failed(*, job: Job, holder: str, error: OceanError, now: datetime) ->
     facts = {} if error.maybe_happened else _start_unsent(job)
     pause = LOOK_AGAIN if error.maybe_happened else _pause(job, error)
     Job.objects.put_off(job, holder=holder, at=now + pause, trouble=error.message, **facts)
+
+
+def _not_started(*, job: Job, holder: str, error: OceanError, now: datetime) -> None:
+    """End a job that the service will not run; where it was paid for, a person decides what becomes of what was paid."""
+    paid = "" if job.free else payments.told_paid(job=job)
+    if not paid:
+        _end_unstarted(job=job, holder=holder, reason=error.code, message=error.message, now=now)
+        return
+    _put_aside(
+        job=job,
+        holder=holder,
+        reason=error.code,
+        message=f"{error.message[:300]} {paid} was paid for this start. Go on to try again, or choose another environment: "
+        "what was paid is used again.",
+        now=now,
+        # Nothing runs: what a next start needs is worked out anew.
+        attention_from=State.REQUESTED,
+        start_sent_at=None,
+    )
 
 
 def _pause(job: Job, error: OceanError) -> timedelta:
@@ -374,7 +393,7 @@ def _end_unstarted(*, job: Job, holder: str, reason: str, message: str, now: dat
     )
 
 
-def _put_aside(*, job: Job, holder: str, reason: str, message: str, now: datetime) -> None:
+def _put_aside(*, job: Job, holder: str, reason: str, message: str, now: datetime, **facts: Any) -> None:
     Job.objects.move(
         job_id=job.pk,
         before=State(job.state),
@@ -383,6 +402,7 @@ def _put_aside(*, job: Job, holder: str, reason: str, message: str, now: datetim
         holder=holder,
         reason=reason,
         message=message[:500],
+        **facts,
     )
 
 

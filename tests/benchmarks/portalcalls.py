@@ -31,7 +31,7 @@ from jobs.services import (
     stopping,
     teams,
 )
-from jobs.services.choosing import FREE, DatasetChoice, LaunchRequest
+from jobs.services.choosing import DatasetChoice, LaunchRequest
 from jobs.services.demo import TEAM
 from jobs.services.holders import new_holder
 

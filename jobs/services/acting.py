@@ -1,0 +1,116 @@
+"""What people want done from a wallet: transactions outside of any job, and those that wait sped up or cancelled."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Q
+
+from jobs import queue
+from jobs.access import Action, Actor, require
+from jobs.errors import CannotOrder, InvalidInput, Missing
+from jobs.lifecycle import State
+from jobs.models import Job, Network, Transaction, Wallet
+from jobs.ocean.transactions import Call
+from jobs.services.gateway import Clock, open_chain
+from jobs.services.payments import see_to
+from jobs.services.sending import plan_one, prepare
+
+ACTS_MAX = 50
+LOOK_AGAIN = timedelta(seconds=15)
+_OPEN = (Transaction.Status.PLANNED, *Transaction.UNDER_WAY)
+
+
+def speed_up(*, actor: Actor, transaction_id: int, now: datetime) -> None:
+    """Have a waiting transaction sent anew with the same number and a higher fee. Raises: as `cancel`."""
+    _wish(actor=actor, transaction_id=transaction_id, wish=Transaction.Wish.FASTER, now=now)
+
+
+def cancel(*, actor: Actor, transaction_id: int, now: datetime) -> None:
+    """Have an empty transaction sent in the place of a waiting one; whichever is mined first counts.
+
+    Raises:
+        NotAllowed, Missing
+        InvalidInput: it does not wait any more.
+    """
+    _wish(actor=actor, transaction_id=transaction_id, wish=Transaction.Wish.CANCEL, now=now)
+
+
+def _wish(*, actor: Actor, transaction_id: int, wish: str, now: datetime) -> None:
+    """Note what a person wants; the worker does it."""
+    require(actor, Action.UNSTICK)
+    tx = Transaction.objects.filter(pk=transaction_id, wallet__team_id=actor.team_id).first()
+    if tx is None:
+        raise Missing("There is no such transaction in this team.")
+    with transaction.atomic():
+        waiting = Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT)
+        if not waiting.update(wish=wish, next_look_at=now):
+            raise InvalidInput("This transaction does not wait any more.", field="")
+        if tx.job_id is None:
+            queue.enqueue(queue.Task.ACT, tx.wallet_id, tx.network_id)
+        elif Job.objects.filter(pk=tx.job_id, state=State.PAYING).update(next_check_at=now):
+            queue.enqueue(queue.Task.ADVANCE, tx.job_id)
+        else:
+            queue.enqueue(queue.Task.SETTLE, tx.job_id)
+
+
+def plan_act(
+    *, actor: Actor, wallet: Wallet, network: Network, purpose: str, told: str, call: Call
+) -> Transaction:
+    """Write down one transaction that a person wants from a wallet; its queue row commits with it.
+
+    Raises:
+        InvalidInput: the same is under way already.
+    """
+    same = Transaction.objects.filter(
+        job=None, wallet=wallet, network=network, purpose=purpose, to=call.to, data=call.data
+    )
+    with transaction.atomic():
+        if same.filter(status__in=_OPEN).exists():
+            raise InvalidInput("The same is under way already; wait until it is done.", field="")
+        tx = plan_one(
+            job=None,
+            wallet=wallet,
+            network=network,
+            step=0,
+            purpose=purpose,
+            told=told,
+            call=call,
+            asked_by_id=actor.user_id,
+        )
+        queue.enqueue(queue.Task.ACT, wallet.pk, network.pk)
+    return tx
+
+
+def act(*, wallet_id: int, network_id: int, clock: Clock) -> None:
+    """Bring forward what people want done from a wallet.
+
+    Safe to run twice, late, or never.
+
+    Raises:
+        NoChain, OceanError: the chain could not be asked.
+    """
+    network = Network.objects.get(pk=network_id)
+    rows = Transaction.objects.filter(job=None, wallet_id=wallet_id, network=network)
+    with open_chain(network=network) as chain:
+        for tx in rows.in_order(Transaction.Status.PLANNED):
+            try:
+                prepare(tx=tx, chain=chain, network=network, job=None, holder="", clock=clock)
+            except CannotOrder as error:
+                rows.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(trouble=error.message[:300])
+        see_to(rows, chain=chain, network=network, now=clock())
+
+
+def claim_acts(*, now: datetime) -> set[tuple[int, int]]:
+    """Return the wallets and networks where something is to be done, pushed on so that no other process takes it too."""
+    due = Transaction.objects.filter(job=None, status__in=_OPEN).filter(
+        Q(next_look_at__isnull=True) | Q(next_look_at__lte=now)
+    )
+    claimed: set[tuple[int, int]] = set()
+    for tx in due.only("pk", "wallet_id", "network_id", "next_look_at")[:ACTS_MAX]:
+        if Transaction.objects.filter(pk=tx.pk, next_look_at=tx.next_look_at).update(
+            next_look_at=now + LOOK_AGAIN
+        ):
+            claimed.add((tx.wallet_id, tx.network_id))
+    return claimed
