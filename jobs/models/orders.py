@@ -168,7 +168,8 @@ class Transaction(models.Model):
                 name="transaction_nonce_once",
             ),
             models.CheckConstraint(
-                condition=models.Q(status__in=["planned", "refused"]) | models.Q(signed__isnull=False),
+                condition=models.Q(status__in=["planned", "refused", "withdrawn"])
+                | models.Q(signed__isnull=False),
                 name="transaction_signed_before_sent",
             ),
         ]

@@ -54,7 +54,7 @@ class Part:
 class Wish:
     """What is to be started. parts: the datasets in order, then the algorithm if it is published.
 
-    request: without orders. job_id: None for a quote.
+    request: without orders. free: nothing is to be paid for the time. job_id: None for a quote.
     """
 
     node: Node
@@ -64,6 +64,7 @@ class Wish:
     parts: tuple[Part, ...]
     request: StartRequest
     max_duration_s: int
+    free: bool
     job_id: uuid.UUID | None = None
 
     @cached_property
@@ -100,6 +101,7 @@ def wish_of(job: Job, *, request: StartRequest) -> Wish:
         parts=tuple(parts),
         request=request,
         max_duration_s=job.max_duration_s,
+        free=job.free,
         job_id=job.pk,
     )
 
@@ -286,12 +288,19 @@ def _check_fee(*, wish: Wish, part: Part, need: OrderNeed, fee: ProviderFee, unt
         )
     addresses = wish.node.said.get("addresses", {})
     expected = addresses.get(str(wish.network.chain_id)) or wish.node.provider_address
-    if expected and fee.address != Address(expected):
+    if not expected or fee.address != Address(expected):
         raise CannotOrder(
-            f"The fee for “{part.name}” is to go to an address that is not the service's.", code="fee"
+            f"The fee for “{part.name}” is to go to an address that is not known as the service's.",
+            code="fee",
         )
     orders.check_fee(fee)
     if not wish.node.can.escrow and fee.valid_until != until:
         raise CannotOrder(
             f"The fee for “{part.name}” is to count until another time than was asked for.", code="fee"
+        )
+    if wish.free and fee.amount_wei > 0:
+        raise CannotOrder(
+            f"The service wants a fee of {fee.amount_wei} of the token {fee.token} for “{part.name}”, although the "
+            "environment is free. Nothing was paid.",
+            code="unexpected_fee",
         )

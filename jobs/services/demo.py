@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from jobs.errors import PortalError
-from jobs.models import Asset, Network, Node, Wallet
+from jobs.models import Asset, Network, Node, Token, Wallet
 from jobs.models.teams import Role
-from jobs.services import catalogue, nodes, teams, wallets
+from jobs.services import catalogue, limits, nodes, teams, wallets
 from jobs.services.gateway import Clock
 
 TEAM = "demo"
+LIMIT_PER_JOB = Decimal(100)  # of each token that the sandbox's environments are paid in
 PROVIDER_REQUESTS_PER_MINUTE = 600  # a Provider counts nobody's requests; this is only to be polite
 # user name, full name, role; the password is the user name, which is why this is only for a demo.
 PEOPLE = (
@@ -84,6 +86,11 @@ def set_up(*, info: dict[str, Any], clock: Clock) -> None:
     actor = teams.operator(team=TEAM, name="the demo's set-up")
     if not Wallet.objects.filter(team_id=team_id, label="demo").exists():
         wallets.import_key(actor=actor, label="demo", secret_text=info["account"]["private_key"], now=clock())
+    wallet = Wallet.objects.get(team_id=team_id, label="demo")
+    for token in Token.objects.filter(network=network).exclude(pk__in=wallet.limits.values("token_id")):
+        limits.set_limit(
+            actor=actor, wallet_id=wallet.pk, token_id=token.pk, amount=LIMIT_PER_JOB, now=clock()
+        )
     known = set(Asset.objects.filter(team_id=team_id).values_list("did", flat=True))
     for asset in info["assets"].values():
         if asset["did"] not in known:

@@ -34,6 +34,12 @@ def launch(*, actor: Actor, request: LaunchRequest, launch_key: uuid.UUID, now: 
     if known is not None:
         return known
     plan = choosing.plan(actor=actor, request=request)
+    if not plan.free and not request.most:
+        raise InvalidInput(
+            "This place costs money. Look at the price first, and agree to it.",
+            field="environment",
+            code="not_agreed",
+        )
     try:
         with transaction.atomic():
             job = Job.objects.create(
@@ -110,6 +116,7 @@ def rerun_request(*, actor: Actor, job_id: uuid.UUID) -> LaunchRequest:
         paid=not job.free,
         token=job.payment_token,
         resources=job.resources,
+        most={token: int(amount) for token, amount in job.most.items()},
     )
 
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
 
-from jobs.errors import InvalidInput, PortalError
-from jobs.models import Environment, Node
+from jobs.errors import CannotOrder, InvalidInput, PortalError
+from jobs.models import Environment, Network, Node
 from jobs.ocean import detect as detection
 from jobs.ocean.answers import Reply
 from jobs.ocean.compute import Environment as EnvironmentOffer
 from jobs.ocean.compute import NodeIdentity, Parsed
 from jobs.ocean.errors import BadAnswer, OceanError, Refused
 from jobs.ocean.transport import Transport
+from jobs.ocean.units import Address
+from jobs.services import tokens
 from jobs.services.budget import OutOfBudget, Purpose
-from jobs.services.gateway import Clock, open_node
+from jobs.services.gateway import Clock, open_chain, open_node
 
 LOOK_EVERY = timedelta(seconds=60)
 LOOK_AGAIN_AFTER_TROUBLE = timedelta(seconds=30)
@@ -108,7 +110,23 @@ def look(*, node_id: int, clock: Clock) -> bool:
         )
         return False
     _store(node=node, identity=identity, offers=offers, now=now)
+    _learn_tokens(node=node, offers=offers)
     return True
+
+
+def _learn_tokens(*, node: Node, offers: Parsed[EnvironmentOffer]) -> None:
+    """Remember how the tokens are called that environments are paid in; a chain that is away is asked next time."""
+    wanted: dict[int, set[Address]] = {}
+    for offer in offers:
+        if offer.fee_token is not None:
+            wanted.setdefault(offer.chain_id or node.network.chain_id, set()).add(offer.fee_token)
+        for tariff in offer.tariffs:
+            wanted.setdefault(tariff.chain_id, set()).add(tariff.token)
+    for network in Network.objects.filter(chain_id__in=wanted).exclude(rpc_url=""):
+        unknown = tokens.unknown(network=network, addresses=wanted[network.chain_id])
+        if unknown:
+            with suppress(OceanError, CannotOrder), open_chain(network=network) as chain:
+                tokens.learn(chain=chain, network=network, addresses=unknown)
 
 
 def look_soon(*, node_ids: Collection[int], now: datetime) -> int:

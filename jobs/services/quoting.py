@@ -169,4 +169,5 @@ def _wish(plan: Plan) -> Wish:
             payment=Payment(chain_id=network.chain_id, token=Address(plan.payment_token)) if paid else None,
         ),
         max_duration_s=plan.max_duration_s,
+        free=plan.free,
     )

@@ -10,6 +10,14 @@ from jobs.ocean import orders
 from jobs.ocean.chain import Chain
 from jobs.ocean.units import Address, Wei, from_wei
 
+TOKENS_MAX = 200  # of a network: what strangers name is not remembered without end
+
+
+def unknown(*, network: Network, addresses: Iterable[Address]) -> list[Address]:
+    """Return those that are not known yet, as long as there is room for more."""
+    there = set(Token.objects.filter(network=network).values_list("address", flat=True))
+    return sorted(set(addresses) - there)[: max(0, TOKENS_MAX - len(there))]
+
 
 def learn(*, chain: Chain, network: Network, addresses: Iterable[Address]) -> None:
     """Ask the contracts of those tokens that are not known yet for their symbol and decimals.
@@ -17,15 +25,13 @@ def learn(*, chain: Chain, network: Network, addresses: Iterable[Address]) -> No
     Raises:
         OceanError: from the chain.
     """
-    there = set(Token.objects.filter(network=network).values_list("address", flat=True))
-    for address in addresses:
-        if address not in there:
-            info = orders.token_info(chain, token=address)
-            Token.objects.get_or_create(
-                network=network,
-                address=address,
-                defaults={"symbol": info.symbol or "tokens", "decimals": info.decimals},
-            )
+    for address in unknown(network=network, addresses=addresses):
+        info = orders.token_info(chain, token=address)
+        Token.objects.get_or_create(
+            network=network,
+            address=address,
+            defaults={"symbol": info.symbol or "tokens", "decimals": info.decimals},
+        )
 
 
 def known(*, network: Network, address: str) -> Token:

@@ -34,6 +34,7 @@ from jobs.services import (
 from jobs.services.choosing import DatasetChoice, LaunchRequest
 from jobs.services.demo import TEAM
 from jobs.services.holders import new_holder
+from jobs.services.places import FREE
 
 LEASE = timedelta(seconds=90)
 MINED_EVERY_S = 0.02

@@ -21,6 +21,7 @@ from jobs.ocean.compute import (
     AssetInput,
     FileInfo,
     JobReport,
+    Needs,
     OrderNeed,
     Parsed,
     ProviderFee,
@@ -145,16 +146,17 @@ class FakeProvider(FakeNode):
     capabilities = CAPABILITIES["provider-v4"]
 
     def initialize(
-        self, *, request: StartRequest, consumer: Address, valid_until: int
-    ) -> tuple[OrderNeed, ...]:
+        self, *, request: StartRequest, consumer: Address, payer: Address, valid_until: int
+    ) -> Needs:
         """Say what each part needs."""
-        return self._answer(
+        said: tuple[OrderNeed, ...] = self._answer(
             "initialize",
             lambda: self.needs(request=request, consumer=consumer, valid_until=valid_until),
             request=request,
             consumer=consumer,
             valid_until=valid_until,
         )
+        return Needs(orders=said)
 
     def needs(self, *, request: StartRequest, consumer: Address, valid_until: int) -> tuple[OrderNeed, ...]:
         """Say what an honest Provider does."""

@@ -225,11 +225,13 @@ class TestEnvironments:
         assert refused(alice, quay).code == "unknown_environment"
         assert refused(alice, quay, environment="free").code == "no_free_tier"
 
-    def test_that_cost_something_are_refused_for_now(self, alice: Actor, quay: Place) -> None:
+    def test_that_cost_something_are_paid_in_their_token(self, alice: Actor, quay: Place) -> None:
         raw = quay.environment.raw | {"priceMin": 1}
         Environment.objects.filter(pk=quay.environment.pk).update(raw=raw, has_free_tier=False)
 
-        assert refused(alice, quay).field == "environment"
+        made = plan(alice, quay)
+
+        assert (made.free, made.payment_token) == (False, raw["feeToken"])
 
     def test_take_data_of_one_chain_at_a_time(self, alice: Actor, quay: Place, team: Team) -> None:
         other = builders.make_asset(team=team, node=quay.node, chain_id=137)

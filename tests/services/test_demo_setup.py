@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 NODE_URL = "http://127.0.0.1:8001"
 INFO: dict[str, Any] = {
     "chain_id": 8996,
-    "rpc_url": "http://127.0.0.1:8545",
+    "rpc_url": None,
     "node_url": NODE_URL,
     "contracts": {"Escrow": "0x" + "11" * 20},
     "assets": {"readings": {"did": DID}, "sum": {"did": ALGORITHM}},

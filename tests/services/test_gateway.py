@@ -111,8 +111,10 @@ class TestOpenChain:
         @contextmanager
         def transport(url: str, **given: Any) -> Iterator[Any]:
             seen.update(given, url=url)
-            yield None
+            with Transport(url, **{**given, "allow_private": True}, adapter=wire) as made:
+                yield made
 
+        wire = FakeWire(Answer.json({"jsonrpc": "2.0", "id": 1, "result": hex(network.chain_id)}))
         monkeypatch.setattr(gateway, "Transport", transport)
         network.allow_private = allowed
 

@@ -382,7 +382,9 @@ class TestEnvironment:
 
         assert error.candidates == (place.environment.env_id,)
 
-    def test_is_refused_without_a_free_tier(self, bob: Actor, place: Place, request_: LaunchRequest) -> None:
+    def test_without_a_free_tier_wants_a_price_to_be_agreed_to(
+        self, bob: Actor, place: Place, request_: LaunchRequest
+    ) -> None:
         paid = {key: value for key, value in RAW_ENVIRONMENT.items() if key != "free"}
         place.environment.raw = paid
         place.environment.has_free_tier = False
@@ -390,7 +392,7 @@ class TestEnvironment:
 
         error = refusal(bob, replace(request_, environment=str(place.environment.pk)))
 
-        assert (error.field, "no free tier" in error.message) == ("environment", True)
+        assert (error.field, error.code) == ("environment", "not_agreed")
 
     @pytest.mark.parametrize("seconds", [0, -1, 121])
     def test_limits_the_duration(self, bob: Actor, request_: LaunchRequest, seconds: int) -> None:

@@ -15,7 +15,7 @@ from jobs.lifecycle import State
 from jobs.models import Asset, Job, JobInput, Order, Transaction
 from jobs.ocean.compute import FileInfo, OrderNeed, Parsed
 from jobs.ocean.units import Address
-from jobs.services import launching, ordering, sending
+from jobs.services import launching, sending
 from ocean_portal.sandbox.chain import ETHER
 from ocean_portal.sandbox.contracts import Contract
 from tests import builders
@@ -62,9 +62,9 @@ class TestPlan:
 
         assert job.state == State.PAYING
         assert statuses(job) == [("dispense", "planned")] * 2 + [("order", "planned")] * 2
-        assert list(job.transactions.values_list("step", flat=True).order_by("sequence")) == [10, 10, 20, 20]
+        assert list(job.transactions.values_list("step", flat=True).order_by("sequence")) == [20, 20, 40, 40]
         assert not job.transactions.exclude(signed=None).exists()
-        assert job.events.filter(message="2 orders have to be made.").exists()
+        assert job.events.filter(message="4 transactions to send, 2 of them orders.").exists()
         assert quay.mined() == 0
 
     def test_keeps_the_orders_before_they_are_made(self, quay: Quay) -> None:
@@ -141,7 +141,7 @@ class TestPlan:
             return real(**values)
 
         with monkeypatch.context() as patched:  # patched by name: the process dies between two writes
-            patched.setattr(ordering, "plan_one", dies)
+            patched.setattr(sending, "plan_one", dies)
             with pytest.raises(RuntimeError):
                 advance(job, quay.clock)
         job.refresh_from_db()

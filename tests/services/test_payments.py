@@ -444,7 +444,7 @@ class TestLackingToken:
 
         assert job.state == State.RUNNING
         assert statuses(job) == [("order", "confirmed"), ("dispense", "confirmed")]
-        assert list(job.transactions.order_by("sequence").values_list("step", flat=True)) == [20, 19]
+        assert list(job.transactions.order_by("sequence").values_list("step", flat=True)) == [40, 39]
         assert (quay.orders_on_chain(), quay.balance("dataset")) == (1, 0)
 
     def test_that_nobody_gives_away_any_more_puts_the_job_aside(self, quay: Quay) -> None:
