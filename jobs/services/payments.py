@@ -6,10 +6,11 @@ Receipts are looked for across runs, never waited for. What was ordered stays in
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q, Sum
+from django.db.models import Q
 
 from jobs.errors import CannotOrder
 from jobs.lifecycle import State
@@ -160,9 +161,13 @@ def _free_for(job: Job) -> Q:
 def told_paid(*, job: Job) -> str:
     """Say what a job has moved from its wallet so far, such as "2.5 OCEAN"; "" for nothing."""
     done = job.transactions.filter(status=Transaction.Status.CONFIRMED, amount_wei__gt=0).exclude(token="")
-    sums = done.values_list("token").annotate(total=Sum("amount_wei")).order_by("token")
+    sums: dict[str, int] = defaultdict(int)
+    for token, amount in done.values_list("token", "amount_wei"):
+        sums[token] += amount
     network = network_of(node=job.node, environment=job.environment)
-    return " and ".join(tokens.told(network=network, token=token, amount_wei=total) for token, total in sums)
+    return " and ".join(
+        tokens.told(network=network, token=token, amount_wei=total) for token, total in sorted(sums.items())
+    )
 
 
 def _paid(*, job: Job, holder: str, now: datetime) -> None:
