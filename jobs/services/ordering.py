@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from django.db import transaction
+from django.db.models import Max
 
 from jobs.errors import CannotOrder, PortalError
 from jobs.lifecycle import State
@@ -133,6 +134,7 @@ def _write(*, job: Job, holder: str, wish: Wish, outlay: Outlay, now: datetime, 
     rows = list(job.inputs.order_by("position"))
     need = outlay.payment
     with transaction.atomic():
+        last = Transaction.objects.filter(job=job).aggregate(last=Max("sequence"))["last"]
         if not Job.objects.move(
             job_id=job.pk,
             before=State.REQUESTED,
@@ -140,6 +142,9 @@ def _write(*, job: Job, holder: str, wish: Wish, outlay: Outlay, now: datetime, 
             now=now,
             holder=holder,
             message=_told(outlay),
+            data={
+                "first_transaction": 0 if last is None else last + 1
+            },  # what failed before is of another plan
             next_check_at=now,
             trouble="",
             trouble_count=0,
