@@ -10,6 +10,7 @@ from django.db import models, transaction
 from django.db.models import F
 
 from jobs.lifecycle import ACTIVE, State, check
+from jobs.models.amounts import WeiField
 from jobs.models.catalogue import Asset
 from jobs.models.networks import Environment, Node
 from jobs.models.teams import Team, User
@@ -180,9 +181,7 @@ class Job(models.Model):
     lock_id = models.CharField(max_length=80, blank=True, help_text="The job's number in the escrow.")
     lock_tx = models.CharField(max_length=66, blank=True)
     claim_tx = models.CharField(max_length=66, blank=True)
-    charged_wei = models.DecimalField(
-        max_digits=78,
-        decimal_places=0,
+    charged_wei = WeiField(
         null=True,
         blank=True,
         help_text="What the node took from the escrow.",
@@ -283,6 +282,11 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def needs_price(self) -> bool:
+        """Whether somebody has to look at a price before the same job is launched again."""
+        return not self.free or bool(self.most)
 
     @property
     def algorithm_name(self) -> str:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from django.db import models
 
+from jobs.models.amounts import WeiField
 from jobs.ocean.compute import CAPABILITIES, Capabilities
 from jobs.ocean.units import Address
 
@@ -28,9 +29,7 @@ class Network(models.Model):
     confirmations = models.PositiveIntegerField(
         default=1, help_text="How many blocks must stand, the transaction's own included, before it counts."
     )
-    max_gas_wei = models.DecimalField(
-        max_digits=78,
-        decimal_places=0,
+    max_gas_wei = WeiField(
         default=5 * 10**16,
         help_text="The most that the gas of one transaction may cost, in the smallest unit of the network's own coin.",
     )

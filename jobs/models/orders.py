@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from django.db import models
 
+from jobs.models.amounts import WeiField
 from jobs.models.jobs import Job
 from jobs.models.networks import Network
 from jobs.models.teams import User
 from jobs.models.wallets import Wallet
-
-_DIGITS = 78  # of an amount in wei, which fits into no integer column
 
 
 class ChainNonce(models.Model):
@@ -104,19 +103,17 @@ class Transaction(models.Model):
     told = models.CharField(max_length=200, help_text="What it is for, in words.")
     to = models.CharField(max_length=42)
     data = models.BinaryField()
-    value_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0, default=0)
+    value_wei = WeiField(default=0)
     token = models.CharField(
         max_length=42, blank=True, help_text="What it moves from the wallet, if it does."
     )
-    amount_wei = models.DecimalField(
-        max_digits=_DIGITS, decimal_places=0, default=0, help_text="At the most, of that token."
-    )
+    amount_wei = WeiField(default=0, help_text="At the most, of that token.")
 
     status = models.CharField(max_length=20, choices=Status, default=Status.PLANNED)
     nonce = models.PositiveBigIntegerField(null=True, blank=True)
     gas = models.PositiveBigIntegerField(null=True, blank=True)
-    max_fee_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0, null=True, blank=True)
-    priority_fee_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0, null=True, blank=True)
+    max_fee_wei = WeiField(null=True, blank=True)
+    priority_fee_wei = WeiField(null=True, blank=True)
     signed = models.BinaryField(null=True, blank=True, editable=False)
     tx_hash = models.CharField(max_length=66, blank=True, db_index=True)
     earlier = models.JSONField(
@@ -204,7 +201,7 @@ class Order(models.Model):
     datatoken = models.CharField(max_length=42)
     consumer = models.CharField(max_length=42)
     fee_token = models.CharField(max_length=42)
-    fee_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0, default=0)
+    fee_wei = WeiField(default=0)
     fee_valid_until = models.DateTimeField()
 
     class Meta:
@@ -234,17 +231,12 @@ class SpendingLimit(models.Model):
 
     wallet = models.ForeignKey(Wallet, on_delete=models.CASCADE, related_name="limits")
     token = models.ForeignKey(Token, on_delete=models.PROTECT, related_name="+")
-    per_job_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0)
+    per_job_wei = WeiField()
     set_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     set_at = models.DateTimeField()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["wallet", "token"], name="spending_limit_once"),
-            models.CheckConstraint(
-                condition=models.Q(per_job_wei__gte=0), name="spending_limit_not_negative"
-            ),
-        ]
+        constraints = [models.UniqueConstraint(fields=["wallet", "token"], name="spending_limit_once")]
 
     def __str__(self) -> str:
         return f"limit of {self.wallet} for {self.token}"
@@ -256,8 +248,8 @@ class EscrowAccount(models.Model):
     wallet = models.ForeignKey(Wallet, on_delete=models.CASCADE, related_name="escrows")
     token = models.ForeignKey(Token, on_delete=models.PROTECT, related_name="+")
     escrow = models.CharField(max_length=42)
-    available_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0, default=0)
-    locked_wei = models.DecimalField(max_digits=_DIGITS, decimal_places=0, default=0)
+    available_wei = WeiField(default=0)
+    locked_wei = WeiField(default=0)
     locks = models.JSONField(
         default=list, blank=True, help_text="id, payee, amount_wei (text) and expires_at of each lock."
     )

@@ -6,17 +6,24 @@ Receipts are looked for across runs, never waited for. What was ordered stays in
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db.models import Q, Sum
+from django.db import transaction
+from django.db.models import Max, Q
 
+from jobs.errors import CannotOrder
 from jobs.lifecycle import State
-from jobs.models import ChainNonce, Job, Network, Transaction
+from jobs.models import ChainNonce, Job, JobEvent, Network, Transaction
 from jobs.models.orders import TransactionQuerySet
 from jobs.ocean.chain import Chain
+from jobs.ocean.errors import ChainError
 from jobs.services import tokens
 from jobs.services.gateway import Clock, network_of, open_chain
 from jobs.services.sending import LEASE, SEND_AGAIN, find, plan_again, prepare, replace, send
+from jobs.services.vault import VaultLocked
 
 LOOK_SOON, LOOK_LATER = timedelta(seconds=2), timedelta(seconds=12)
 STRAYS_MAX = 50
@@ -47,8 +54,8 @@ def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
                 waited = now - min(tx.sent_at or now for tx in under_way)
                 smooth = waited < SEND_AGAIN and not any(tx.trouble for tx in under_way)
                 return now + (LOOK_SOON if smooth else LOOK_LATER)
-            if any(job.transactions.in_order(*FAILED)):
-                _fail(job=job, holder=holder, now=now)
+            if failed := _failed(job):
+                _fail(job=job, bad=failed[0], holder=holder, now=now)
                 return None
             job.refresh_from_db(fields=["cancel_requested_at"])
             if job.cancel_requested_at is not None:
@@ -88,17 +95,47 @@ def claim_strays(*, now: datetime) -> set[uuid.UUID]:
 
 
 def see_to(rows: TransactionQuerySet, *, chain: Chain, network: Network, now: datetime) -> None:
-    """Do what a person wants of what waits, send what is signed, and look for what was sent."""
-    for tx in rows.in_order(Transaction.Status.SENT):
+    """Do what a person wants of what waits, send what is signed, and look for what was sent.
+
+    What the chain does not take from one holds up none of the others.
+
+    Raises:
+        OceanError: the chain could not be asked, or does not take one of them: the last.
+    """
+    for tx in rows.in_order(*Transaction.UNDER_WAY):
         if tx.wish:
-            replace(tx=tx, chain=chain, network=network)
+            _grant(tx=tx, chain=chain, network=network, now=now)
+    refused: ChainError | None = None
     for tx in rows.in_order(Transaction.Status.PREPARED):
-        send(tx=tx, chain=chain, now=now)
+        try:
+            send(tx=tx, chain=chain, now=now)
+        except ChainError as error:
+            refused = error
     for tx in rows.in_order(Transaction.Status.SENT):
-        find(tx=tx, chain=chain, network=network, now=now)
+        try:
+            find(tx=tx, chain=chain, network=network, now=now)
+        except ChainError as error:
+            refused = error
     for tx in rows.in_order(Transaction.Status.DROPPED):
         if tx.replaced_by_id is None and (tx.job is None or tx.job.state == State.PAYING):
             plan_again(tx=tx)
+    if refused is not None:
+        raise refused
+
+
+def _grant(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> None:
+    """Do what a person wants of a transaction, or say why not; the first version still waits, and is looked for."""
+    try:
+        replace(tx=tx, chain=chain, network=network)
+    except VaultLocked as error:  # an operator may put that right: the wish stays
+        Transaction.objects.filter(pk=tx.pk, tx_hash=tx.tx_hash).update(trouble=error.message[:300])
+    except CannotOrder as error:
+        with transaction.atomic():
+            waiting = Transaction.objects.under_way().filter(pk=tx.pk, tx_hash=tx.tx_hash, wish=tx.wish)
+            if waiting.update(wish="", trouble=error.message[:300]) and tx.job_id is not None:
+                JobEvent.objects.create(
+                    job_id=tx.job_id, at=now, kind=JobEvent.Kind.TROUBLE, message=error.message[:500]
+                )
 
 
 def turn_to_spend(*, job: Job, network: Network) -> int | None:
@@ -122,12 +159,57 @@ def _free_for(job: Job) -> Q:
     return Q(payer=None) | Q(payer=job.pk) | ~Q(payer__state__in=SPENDING)
 
 
+def mark_of_plan(*, job: Job) -> dict[str, int]:
+    """Return what the event of a new plan keeps: where its transactions begin. Those before are an earlier plan's."""
+    last = job.transactions.aggregate(last=Max("sequence"))["last"]
+    return {"first_transaction": 0 if last is None else last + 1}
+
+
+def _failed(job: Job) -> list[Transaction]:
+    """Return what the chain refused, or a person cancelled, of the job's latest plan; what failed before is history."""
+    failed = job.transactions.in_order(*FAILED)
+    if not failed:
+        return []
+    planned = job.events.filter(before=State.REQUESTED, after=State.PAYING).order_by("-pk").first()
+    first = planned.data.get("first_transaction", 0) if planned is not None else 0
+    return [tx for tx in failed if tx.sequence >= first]
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a job has paid so far, in wei by token. moved: out of its wallet; spent: the same without the escrow.
+
+    What is in the escrow is the wallet's still, and the next start takes it from there.
+    """
+
+    moved: Mapping[str, int] = field(default_factory=dict)
+    spent: Mapping[str, int] = field(default_factory=dict)
+
+
+NOTHING_BEFORE = Before()
+
+
+def paid_before(*, job: Job) -> Before:
+    """Add up what a job has paid so far."""
+    moved: dict[str, int] = defaultdict(int)
+    spent: dict[str, int] = defaultdict(int)
+    done = job.transactions.filter(status=Transaction.Status.CONFIRMED, amount_wei__gt=0).exclude(token="")
+    for token, amount, purpose in done.values_list("token", "amount_wei", "purpose"):
+        moved[token] += amount
+        if purpose != Transaction.Purpose.DEPOSIT:
+            spent[token] += amount
+    return Before(moved=moved, spent=spent)
+
+
 def told_paid(*, job: Job) -> str:
     """Say what a job has moved from its wallet so far, such as "2.5 OCEAN"; "" for nothing."""
-    done = job.transactions.filter(status=Transaction.Status.CONFIRMED, amount_wei__gt=0).exclude(token="")
-    sums = done.values_list("token").annotate(total=Sum("amount_wei")).order_by("token")
+    moved = paid_before(job=job).moved
+    if not moved:
+        return ""
     network = network_of(node=job.node, environment=job.environment)
-    return " and ".join(tokens.told(network=network, token=token, amount_wei=total) for token, total in sums)
+    return " and ".join(
+        tokens.told(network=network, token=token, amount_wei=total) for token, total in sorted(moved.items())
+    )
 
 
 def _paid(*, job: Job, holder: str, now: datetime) -> None:
@@ -144,9 +226,8 @@ def _paid(*, job: Job, holder: str, now: datetime) -> None:
     )
 
 
-def _fail(*, job: Job, holder: str, now: datetime) -> None:
+def _fail(*, job: Job, bad: Transaction, holder: str, now: datetime) -> None:
     """End a job that the chain refused something, or let a person decide where it has been paid for in part."""
-    bad = job.transactions.in_order(*FAILED)[0]
     paid = told_paid(job=job)
     what = "a person cancelled it" if bad.status == Transaction.Status.CANCELLED else "the chain refused it"
     message = f"{bad.told}: {what}. {bad.trouble}"
@@ -169,7 +250,7 @@ def _fail(*, job: Job, holder: str, now: datetime) -> None:
         after=State.FAILED,
         now=now,
         holder=holder,
-        reason="reverted",
+        reason="transaction_cancelled" if bad.status == Transaction.Status.CANCELLED else "reverted",
         message=message[:500],
         ended_at=now,
     )
