@@ -56,12 +56,18 @@ _NOT_LET_IN = (401, 403, 404, 405, 413, 429)
 # What nodes say when they do not take a transaction, and whether it is a safe no.
 # Source: go-ethereum, core/error.go, core/txpool/errors.go and validation.go; Nethermind, AcceptTxResult.cs;
 # Besu, TransactionInvalidReason as its JsonRpcErrorConverter words it; the sandbox's chain speaks as go-ethereum.
+# A node that lags behind: go-ethereum, ethclient and trie; Besu, RpcErrorType BLOCK_NOT_FOUND, WORLD_STATE_UNAVAILABLE.
 # "Too many": the pages on errors of Infura, Goldsky and 1RPC (-32005, -32001) and Wetez (429); -32005 alone may as well
 # mean a question for too many events.
 _SAYINGS: tuple[tuple[re.Pattern[str], str, bool], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), code, surely_not)
     for pattern, code, surely_not in (
         (r"rate.?limit|too many requests|usage limit|request (?:rate|count) exceeded", "rate_limited", False),
+        (
+            r"header not found|block not found|missing trie node|state (?:is )?(?:not available|unavailable)",
+            "behind",
+            False,
+        ),
         (r"already ?known|known transaction|already imported", "already_known", False),
         (r"nonce (?:is )?too low|old ?nonce", "nonce_too_low", False),
         (r"insufficient ?funds|upfront cost exceeds", "insufficient_funds", True),
@@ -91,6 +97,7 @@ _SENTENCES = {
     "nonce_too_low": "another transaction of the wallet has already taken this one's place.",
     "underpriced": "the fee is too low to be taken now.",
     "rate_limited": "it is asked too often. It may answer again in a moment.",
+    "behind": "it does not have this block, or what was true at it. It may in a moment.",
     "already_known": "the transaction is known already.",
     "rpc": "the chain's node did not do what it was asked.",
 }
@@ -109,7 +116,7 @@ class Chain:
     """A chain behind a JSON-RPC address. Reads are repeated as the transport does it; sending happens once.
 
     Every method may raise Unreachable, Rejected, BadAnswer and Refused, and ChainError with one of the codes
-    insufficient_funds, nonce_too_low, underpriced, reverted, rate_limited, rpc. What it tells may be old: a balanced
+    insufficient_funds, nonce_too_low, underpriced, reverted, rate_limited, behind, rpc. What it tells may be old: a balanced
     endpoint has nodes that lag behind, so no answer of None proves that something is not on the chain.
     """
 
@@ -368,7 +375,7 @@ def _meaning(failure: _Failure) -> tuple[str, bool]:
 
 
 def _may_pass(failure: _Failure, code: str) -> bool:
-    return code == "rate_limited" or failure.number in _MAY_PASS
+    return code in ("rate_limited", "behind") or failure.number in _MAY_PASS
 
 
 def _is_revert(failure: _Failure) -> bool:

@@ -1,6 +1,7 @@
 """How datatokens can be had, as contracts tell it, and as contracts that lie tell it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from jobs.ocean import pricing
 from jobs.ocean.chain import Chain
 from jobs.ocean.contracts import ZERO
 from jobs.ocean.errors import BadAnswer, ChainError
-from jobs.ocean.pricing import ONE, Cost, FixedRate, GivenAway, OrderFee
+from jobs.ocean.pricing import ONE, Cost, FixedRate, GivenAway, OrderFee, Terms
 from jobs.ocean.units import Address, Wei
 from tests.ocean.wire import Answer, FakeWire, transport
 
@@ -295,6 +296,18 @@ class TestCost:
         exact = amount * rate * 10**decimals * (10**18 + market + ocean)
         assert cost.total_wei * 10**54 <= exact < (cost.total_wei + 4) * 10**54
         assert cost.total_wei >= cost.market_fee_wei + cost.ocean_fee_wei
+
+
+class TestCanOrder:
+    @pytest.mark.parametrize(
+        ("template", "only_for", "can"),
+        [(2, None, True), (1, None, False), (2, TOKEN, True), (2, OWNER, False)],
+    )
+    def test_in_one_transaction_where_the_datatoken_may_buy(self, template, only_for, can):
+        price = replace(RATE, only_for=only_for)
+        terms = Terms(datatoken=TOKEN, template=template, prices=(price,), order_fee=None)
+
+        assert price.can_order(terms=terms) is can
 
 
 class TestBuy:
