@@ -10,6 +10,7 @@ from eth_account import Account
 from eth_utils.crypto import keccak
 
 from jobs.models import Asset, Job, Node, SpendingLimit, Team, Token, Wallet
+from jobs.ocean.abi import encode_call
 from jobs.ocean.compute import (
     CAPABILITIES,
     JobReport,
@@ -31,7 +32,7 @@ from ocean_portal.sandbox.encoding import RpcError
 from ocean_portal.sandbox.escrow import ChainEscrow, job_number
 from ocean_portal.sandbox.prices import FeeToken, lock_s
 from tests import builders
-from tests.services.fakes import OWNER, Clock, refused
+from tests.services.fakes import OWNER, STRANGER, Clock, refused
 from tests.services.quay import (
     PROVIDER,
     PROVIDER_FEE,
@@ -47,6 +48,7 @@ from tests.services.quay import (
 
 MILLION = 10**6  # of a token with 6 decimals: one whole
 OCEAN, DOLLARS = "Ocean", "MockUSDC"
+PAID = "paid"  # the Provider's environment whose time costs
 MINUTE_WEI = ETHER // 10  # what a minute costs at the Provider
 NODE_PRICES = {"Ocean": (("cpu", 1.0), ("ram", 0.1)), "MockUSDC": (("cpu", 0.5),)}
 _TOKEN_CREATED = "0x" + keccak(text="TokenCreated(address,address,string,string,uint256,address)").hex()
@@ -106,7 +108,7 @@ class PaidProvider(FakeProvider):
     def needs(self, *, request: StartRequest, consumer: Address, valid_until: int) -> tuple[OrderNeed, ...]:
         """Say what a Provider says: the first part pays for the time, if it has to be ordered at all."""
         plain = super().needs(request=request, consumer=consumer, valid_until=valid_until)
-        amount = self.price_until(valid_until)
+        amount = self.price_until(valid_until) if request.environment_id == PAID else 0
         return tuple(
             need
             if need.fee is None
@@ -125,6 +127,8 @@ class PaidProvider(FakeProvider):
 
     def accept(self, request: StartRequest, **given: Any) -> JobReport:
         """Take a job in whose time is paid for in one of its orders. Source: provider-v4 recording 63."""
+        if request.environment_id != PAID:
+            return super().accept(request, **given)
         fees = [fee_in(self.deployed, part.order) for part in published(request)]
         until = max(valid_until for _, valid_until in fees)
         if until <= self.clock().timestamp() or not any(
@@ -366,6 +370,11 @@ class Tollhouse(Quay):
         """Let another program send a call of the wallet's, mined at once."""
         self.elsewhere(call, gas=400_000)
 
+    def transfer(self, token: Address, amount_wei: int) -> None:
+        """Let another program send the wallet's tokens away."""
+        data = encode_call("transfer(address,uint256)", STRANGER, amount_wei)
+        self.act(Call(to=token, data=data))
+
     def give_sold(self, name: str) -> None:
         """Let the publisher give the wallet a datatoken that others buy."""
         contract = Contract(self.chain, "ERC20Template", str(self.sold[name].datatoken))
@@ -414,12 +423,12 @@ def make_tollhouse(
         node = builders.make_provider_node(**values)
         raw = {
             **builders.RAW_PROVIDER_ENVIRONMENT,
-            "id": "paid",
+            "id": PAID,
             "priceMin": 0.1,
             "feeToken": str(ocean),
             "maxJobDuration": "86400",
         }
-        environment = builders.make_environment(node=node, env_id="paid", raw=raw, has_free_tier=False)
+        environment = builders.make_environment(node=node, env_id=PAID, raw=raw, has_free_tier=False)
         far = PaidProvider(deployed=deployed, token=ocean, clock=clock)
     else:
         node = builders.make_node(**values)
