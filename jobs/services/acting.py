@@ -11,14 +11,17 @@ from jobs import queue
 from jobs.access import Action, Actor, require
 from jobs.errors import CannotOrder, InvalidInput, Missing
 from jobs.lifecycle import State
-from jobs.models import Job, Network, Transaction, Wallet
+from jobs.models import Job, JobEvent, Network, Transaction, Wallet
+from jobs.ocean.errors import ChainError, OceanError
 from jobs.ocean.transactions import Call
-from jobs.services.gateway import Clock, open_chain
+from jobs.services.gateway import Clock, NoChain, open_chain
 from jobs.services.payments import see_to
 from jobs.services.sending import plan_one, prepare
+from jobs.services.vault import VaultLocked
 
 ACTS_MAX = 50
 LOOK_AGAIN = timedelta(seconds=15)
+_ASKED = {Transaction.Wish.FASTER: "asked to speed it up", Transaction.Wish.CANCEL: "asked to cancel it"}
 _OPEN = (Transaction.Status.PLANNED, *Transaction.UNDER_WAY)
 
 
@@ -30,23 +33,40 @@ def speed_up(*, actor: Actor, transaction_id: int, now: datetime) -> None:
 def cancel(*, actor: Actor, transaction_id: int, now: datetime) -> None:
     """Have an empty transaction sent in the place of a waiting one; whichever is mined first counts.
 
+    What a person wanted outside of any job and nobody has signed yet is just not sent.
+
     Raises:
         NotAllowed, Missing
         InvalidInput: it does not wait any more.
     """
-    _wish(actor=actor, transaction_id=transaction_id, wish=Transaction.Wish.CANCEL, now=now)
+    require(actor, Action.UNSTICK)
+    planned = Transaction.objects.filter(
+        pk=transaction_id, wallet__team_id=actor.team_id, job=None, status=Transaction.Status.PLANNED
+    )
+    told = f"{actor.name} took it back before it was sent."
+    if not planned.update(status=Transaction.Status.WITHDRAWN, trouble=told[:300]):
+        _wish(actor=actor, transaction_id=transaction_id, wish=Transaction.Wish.CANCEL, now=now)
 
 
-def _wish(*, actor: Actor, transaction_id: int, wish: str, now: datetime) -> None:
+def _wish(*, actor: Actor, transaction_id: int, wish: Transaction.Wish, now: datetime) -> None:
     """Note what a person wants; the worker does it."""
     require(actor, Action.UNSTICK)
     tx = Transaction.objects.filter(pk=transaction_id, wallet__team_id=actor.team_id).first()
     if tx is None:
         raise Missing("There is no such transaction in this team.")
     with transaction.atomic():
-        waiting = Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT)
+        waiting = Transaction.objects.under_way().filter(pk=tx.pk)
         if not waiting.update(wish=wish, next_look_at=now):
             raise InvalidInput("This transaction does not wait any more.", field="")
+        if tx.job_id is not None:
+            JobEvent.objects.create(
+                job_id=tx.job_id,
+                at=now,
+                kind=JobEvent.Kind.PAYMENT,
+                message=f"{tx.told}: {actor.name} {_ASKED[wish]}."[:500],
+                actor_id=actor.user_id,
+                data={"tx_hash": tx.tx_hash},
+            )
         if tx.job_id is None:
             queue.enqueue(queue.Task.ACT, tx.wallet_id, tx.network_id)
         elif Job.objects.filter(pk=tx.job_id, state=State.PAYING).update(next_check_at=now):
@@ -56,10 +76,19 @@ def _wish(*, actor: Actor, transaction_id: int, wish: str, now: datetime) -> Non
 
 
 def plan_act(
-    *, actor: Actor, wallet: Wallet, network: Network, purpose: str, told: str, call: Call
+    *,
+    actor: Actor,
+    wallet: Wallet,
+    network: Network,
+    purpose: str,
+    told: str,
+    call: Call,
+    token: str = "",
+    amount_wei: int = 0,
 ) -> Transaction:
     """Write down one transaction that a person wants from a wallet; its queue row commits with it.
 
+    token, amount_wei: what it moves; back to the wallet, for what is taken out of an escrow.
     Raises:
         InvalidInput: the same is under way already.
     """
@@ -67,6 +96,9 @@ def plan_act(
         job=None, wallet=wallet, network=network, purpose=purpose, to=call.to, data=call.data
     )
     with transaction.atomic():
+        Wallet.objects.select_for_update().get(
+            pk=wallet.pk
+        )  # two clicks at once: the second sees the first's row
         if same.filter(status__in=_OPEN).exists():
             raise InvalidInput("The same is under way already; wait until it is done.", field="")
         tx = plan_one(
@@ -77,6 +109,8 @@ def plan_act(
             purpose=purpose,
             told=told,
             call=call,
+            token=token,
+            amount_wei=amount_wei,
             asked_by_id=actor.user_id,
         )
         queue.enqueue(queue.Task.ACT, wallet.pk, network.pk)
@@ -86,20 +120,28 @@ def plan_act(
 def act(*, wallet_id: int, network_id: int, clock: Clock) -> None:
     """Bring forward what people want done from a wallet.
 
+    What hinders one of them holds up no other; its row says what it is.
     Safe to run twice, late, or never.
 
     Raises:
-        NoChain, OceanError: the chain could not be asked.
+        NoChain, CannotOrder, OceanError: the chain could not be asked; the rows say so too.
     """
     network = Network.objects.get(pk=network_id)
     rows = Transaction.objects.filter(job=None, wallet_id=wallet_id, network=network)
-    with open_chain(network=network) as chain:
-        for tx in rows.in_order(Transaction.Status.PLANNED):
-            try:
-                prepare(tx=tx, chain=chain, network=network, job=None, holder="", clock=clock)
-            except CannotOrder as error:
-                rows.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(trouble=error.message[:300])
-        see_to(rows, chain=chain, network=network, now=clock())
+    try:
+        with open_chain(network=network) as chain:
+            for tx in rows.in_order(Transaction.Status.PLANNED):
+                try:
+                    prepare(tx=tx, chain=chain, network=network, job=None, holder="", clock=clock)
+                except (CannotOrder, VaultLocked, ChainError) as error:
+                    planned = rows.filter(pk=tx.pk, status=Transaction.Status.PLANNED)
+                    planned.update(trouble=error.message[:300])
+            see_to(rows, chain=chain, network=network, now=clock())
+    except ChainError:
+        raise  # it answered, and the row of whom it concerns says what
+    except (CannotOrder, NoChain, OceanError) as error:
+        rows.filter(status__in=_OPEN).update(trouble=error.message[:300])
+        raise
 
 
 def claim_acts(*, now: datetime) -> set[tuple[int, int]]:

@@ -117,14 +117,14 @@ def refuse_what_the_wallet_lacks(*, wish: Wish, outlay: Outlay) -> None:
             raise CannotOrder(
                 f"The wallet “{wish.wallet.label}” has {tokens.told(network=wish.network, token=token, amount_wei=there)}; "
                 f"this start needs {tokens.told(network=wish.network, token=token, amount_wei=needed)}. "
-                "Send it what is missing, then run the job again.",
+                "Send it what is missing, then launch again.",
                 code="insufficient_funds",
             )
     if outlay.steps and outlay.coin_wei < outlay.gas_wei:
         raise CannotOrder(
             f"The wallet “{wish.wallet.label}” has {from_wei(outlay.coin_wei).normalize():f} of {wish.network.name}'s own "
             f"coin for gas; {len(outlay.steps)} transactions may need up to {from_wei(outlay.gas_wei).normalize():f}. "
-            "Send it some, then run the job again.",
+            "Send it some, then launch again.",
             code="insufficient_funds",
         )
 

@@ -45,11 +45,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Line:
-    """One item of a price. token: None for what costs nothing."""
+    """One item of a price. token: None for what costs nothing. is_fee: it is the service's fee for the time."""
 
     what: str
     token: Address | None = None
     amount_wei: Wei = NOTHING
+    is_fee: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,10 @@ class _Work:
             if fee.amount_wei:
                 drawn[fee.token, datatoken] += fee.amount_wei
                 self._spend(
-                    f"Fee of the service, with “{want.part.name}”", token=fee.token, amount_wei=fee.amount_wei
+                    f"Fee of the service, with “{want.part.name}”",
+                    token=fee.token,
+                    amount_wei=fee.amount_wei,
+                    is_fee=True,
                 )
             market = pricing.read_terms(self._chain, datatoken=datatoken).order_fee
             if market is not None and want.renews is None:
@@ -277,8 +281,8 @@ class _Work:
             fee_until=fee_until,
         )
 
-    def _spend(self, what: str, *, token: Address, amount_wei: Wei) -> None:
-        self._lines.append(Line(what, token=token, amount_wei=amount_wei))
+    def _spend(self, what: str, *, token: Address, amount_wei: Wei, is_fee: bool = False) -> None:
+        self._lines.append(Line(what, token=token, amount_wei=amount_wei, is_fee=is_fee))
         self._spent[token] += amount_wei
         self._needed[token] += amount_wei
 

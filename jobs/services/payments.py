@@ -11,15 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.db.models import Max, Q
 
+from jobs.errors import CannotOrder
 from jobs.lifecycle import State
-from jobs.models import ChainNonce, Job, Network, Transaction
+from jobs.models import ChainNonce, Job, JobEvent, Network, Transaction
 from jobs.models.orders import TransactionQuerySet
 from jobs.ocean.chain import Chain
+from jobs.ocean.errors import ChainError
 from jobs.services import tokens
 from jobs.services.gateway import Clock, network_of, open_chain
 from jobs.services.sending import LEASE, SEND_AGAIN, find, plan_again, prepare, replace, send
+from jobs.services.vault import VaultLocked
 
 LOOK_SOON, LOOK_LATER = timedelta(seconds=2), timedelta(seconds=12)
 STRAYS_MAX = 50
@@ -91,17 +95,47 @@ def claim_strays(*, now: datetime) -> set[uuid.UUID]:
 
 
 def see_to(rows: TransactionQuerySet, *, chain: Chain, network: Network, now: datetime) -> None:
-    """Do what a person wants of what waits, send what is signed, and look for what was sent."""
-    for tx in rows.in_order(Transaction.Status.SENT):
+    """Do what a person wants of what waits, send what is signed, and look for what was sent.
+
+    What the chain does not take from one holds up none of the others.
+
+    Raises:
+        OceanError: the chain could not be asked, or does not take one of them: the last.
+    """
+    for tx in rows.in_order(*Transaction.UNDER_WAY):
         if tx.wish:
-            replace(tx=tx, chain=chain, network=network)
+            _grant(tx=tx, chain=chain, network=network, now=now)
+    refused: ChainError | None = None
     for tx in rows.in_order(Transaction.Status.PREPARED):
-        send(tx=tx, chain=chain, now=now)
+        try:
+            send(tx=tx, chain=chain, now=now)
+        except ChainError as error:
+            refused = error
     for tx in rows.in_order(Transaction.Status.SENT):
-        find(tx=tx, chain=chain, network=network, now=now)
+        try:
+            find(tx=tx, chain=chain, network=network, now=now)
+        except ChainError as error:
+            refused = error
     for tx in rows.in_order(Transaction.Status.DROPPED):
         if tx.replaced_by_id is None and (tx.job is None or tx.job.state == State.PAYING):
             plan_again(tx=tx)
+    if refused is not None:
+        raise refused
+
+
+def _grant(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> None:
+    """Do what a person wants of a transaction, or say why not; the first version still waits, and is looked for."""
+    try:
+        replace(tx=tx, chain=chain, network=network)
+    except VaultLocked as error:  # an operator may put that right: the wish stays
+        Transaction.objects.filter(pk=tx.pk, tx_hash=tx.tx_hash).update(trouble=error.message[:300])
+    except CannotOrder as error:
+        with transaction.atomic():
+            waiting = Transaction.objects.under_way().filter(pk=tx.pk, tx_hash=tx.tx_hash, wish=tx.wish)
+            if waiting.update(wish="", trouble=error.message[:300]) and tx.job_id is not None:
+                JobEvent.objects.create(
+                    job_id=tx.job_id, at=now, kind=JobEvent.Kind.TROUBLE, message=error.message[:500]
+                )
 
 
 def turn_to_spend(*, job: Job, network: Network) -> int | None:
@@ -216,7 +250,7 @@ def _fail(*, job: Job, bad: Transaction, holder: str, now: datetime) -> None:
         after=State.FAILED,
         now=now,
         holder=holder,
-        reason="reverted",
+        reason="transaction_cancelled" if bad.status == Transaction.Status.CANCELLED else "reverted",
         message=message[:500],
         ended_at=now,
     )

@@ -15,7 +15,8 @@ from django.db.models import Max
 
 from jobs.errors import CannotOrder
 from jobs.models import ChainNonce, Job, JobEvent, Network, Order, Transaction, Wallet
-from jobs.ocean import orders
+from jobs.models.orders import TransactionQuerySet
+from jobs.ocean import escrow, orders
 from jobs.ocean.chain import Chain
 from jobs.ocean.errors import ChainError
 from jobs.ocean.transactions import Call, Receipt
@@ -30,6 +31,19 @@ GAS_MARGIN = Decimal("1.25")
 OVERTAKEN_FOR = timedelta(seconds=60)  # an RPC endpoint may know of a nonce before it knows of the receipt
 SEND_AGAIN = timedelta(seconds=60)
 EMPTY_GAS = 21_000  # of a transaction that calls nothing
+# What the escrow notes of a call that did something, and what is told where it does not: it passes over in silence what it
+# cannot do. Source: ocean-contracts 3.1.0, Escrow.
+_ESCROW_EVENTS: dict[str, tuple[str, str]] = {
+    Transaction.Purpose.DEPOSIT: ("deposit", "The transaction was mined, but the escrow noted no deposit."),
+    Transaction.Purpose.WITHDRAWAL: (
+        "withdraw",
+        "It was mined, but the escrow gave nothing back: so much was not free any more.",
+    ),
+    Transaction.Purpose.RELEASE: (
+        "canceled",
+        "It was mined, but no lock was freed: none was over its time any more.",
+    ),
+}
 UNDERPRICED = "The chain asks for more than this transaction offers for its gas. It is sent again until the chain takes it."
 
 
@@ -131,6 +145,7 @@ def prepare(
                     priority_fee_wei=fees.priority_fee_wei,
                     signed=signed.raw,
                     tx_hash=signed.hash,
+                    trouble="",
                 )
                 if not kept:
                     transaction.set_rollback(True)  # prepared by somebody else: the nonce is given back
@@ -213,10 +228,15 @@ def _still_held(*, job: Job | None, holder: str, clock: Clock) -> bool:
 def replace(*, tx: Transaction, chain: Chain, network: Network) -> None:
     """Sign the same number anew at a higher fee, for the same call or for nothing; it is sent like any other.
 
+    Nothing is done where one of its versions is in a block already.
+
     Raises:
         CannotOrder: its gas would cost too much.
         VaultLocked, ChainError
     """
+    if _receipt(tx=tx, chain=chain) is not None:
+        _same(tx).update(wish="")
+        return
     now = chain.fees()
     old_max, old_tip = int(tx.max_fee_wei or 0), int(tx.priority_fee_wei or 0)
     tip = max(now.priority_fee_wei, _raised(old_tip))
@@ -237,17 +257,30 @@ def replace(*, tx: Transaction, chain: Chain, network: Network) -> None:
             priority_fee_wei=Wei(tip),
         )
     )
-    Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT, tx_hash=tx.tx_hash).update(
+    _same(tx).update(
         status=Transaction.Status.PREPARED,
         signed=signed.raw,
         tx_hash=signed.hash,
         max_fee_wei=most,
         priority_fee_wei=tip,
-        earlier=[*tx.earlier, {"tx_hash": tx.tx_hash, "cancels": tx.cancels}],
+        earlier=[*tx.earlier, _version(tx)],
         cancels=cancels,
         wish="",
+        trouble="",
         overtaken_at=None,
     )
+
+
+def _same(tx: Transaction) -> TransactionQuerySet:
+    """Return the row as long as nobody has moved it on, or signed another version of it, since it was read."""
+    return Transaction.objects.filter(pk=tx.pk, status=tx.status, tx_hash=tx.tx_hash)
+
+
+def _version(tx: Transaction) -> dict[str, Any]:
+    """Return what is kept of a version in whose place another is sent: any of them may be mined, now or after a
+    reorganisation.
+    """
+    return {"tx_hash": tx.tx_hash, "cancels": tx.cancels, "signed": "0x" + bytes(tx.signed or b"").hex()}
 
 
 def _raised(fee_wei: int) -> int:
@@ -264,47 +297,44 @@ def _receipt(*, tx: Transaction, chain: Chain) -> Receipt | None:
     return None
 
 
-def _is_cancelled(*, tx: Transaction, receipt: Receipt) -> bool:
-    """Say whether what was mined under this number is the empty transaction."""
-    earlier = {version["tx_hash"]: version["cancels"] for version in tx.earlier}
-    return bool(earlier.get(receipt.tx_hash, tx.cancels))
-
-
 def send(*, tx: Transaction, chain: Chain, now: datetime) -> None:
     """Send the stored bytes; sending them twice is one transaction."""
     try:
         chain.send(signed=bytes(tx.signed or b""))
     except ChainError as error:
         if error.code not in ("nonce_too_low", "underpriced"):
-            Transaction.objects.filter(pk=tx.pk).update(trouble=error.message[:300])
+            _same(tx).update(trouble=error.message[:300])
             raise
         if _receipt(tx=tx, chain=chain) is None:
             if error.code == "nonce_too_low":
                 _overtaken(tx=tx, chain=chain, now=now)
             else:  # gas has become dearer, or another program's transaction waits with the same number: it may pass
-                Transaction.objects.filter(pk=tx.pk).update(trouble=UNDERPRICED)
+                _same(tx).update(trouble=UNDERPRICED)
             return
     # What was thought of its nonce is over; it would else be given up later without a second look.
-    mine = Transaction.objects.filter(pk=tx.pk, status=tx.status)
     if tx.status == Transaction.Status.PREPARED:
-        mine.update(status=Transaction.Status.SENT, sent_at=now, trouble="", overtaken_at=None)
+        _same(tx).update(status=Transaction.Status.SENT, sent_at=now, trouble="", overtaken_at=None)
     elif tx.trouble:
-        mine.update(trouble="", overtaken_at=None)
+        _same(tx).update(trouble="", overtaken_at=None)
 
 
 def _overtaken(*, tx: Transaction, chain: Chain, now: datetime) -> None:
     """Note that something else uses the nonce; once that is certain, this transaction will never be mined."""
     told = "Another program sent a transaction of this wallet with the same number."
     if tx.overtaken_at is None:
-        Transaction.objects.filter(pk=tx.pk).update(overtaken_at=now, trouble=told)
+        _same(tx).update(overtaken_at=now, trouble=told)
         return
     if now - tx.overtaken_at < OVERTAKEN_FOR:
         return
     # The other one counts from where ours would: until then its block may fall out, and ours be mined after all.
     stands = max(0, chain.head().number - max(1, tx.network.confirmations) + 1)
     if chain.mined_nonce(address=Address(tx.wallet.address), at_block=stands) > (tx.nonce or 0):
-        Transaction.objects.filter(pk=tx.pk, status=tx.status).update(
-            status=Transaction.Status.DROPPED, trouble=told
+        _end(
+            tx=tx,
+            status=Transaction.Status.DROPPED,
+            now=now,
+            message=f"{tx.told}: never mined. {told}",
+            facts={"trouble": told, "wish": ""},
         )
 
 
@@ -314,56 +344,93 @@ def find(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> N
     if receipt is None:
         if tx.sent_at is not None and now - tx.sent_at >= SEND_AGAIN:
             send(tx=tx, chain=chain, now=now)
+            _tell_of_a_gap(tx=tx, chain=chain)
         return
     if tx.overtaken_at is not None:  # its own block it was that the endpoint had not shown
         Transaction.objects.filter(pk=tx.pk).update(overtaken_at=None, trouble="")
     # A transaction that reverts may succeed in the block that takes the place of this one, and the other way round.
     if chain.head().number - receipt.block_number + 1 < network.confirmations:
         return
-    if _is_cancelled(tx=tx, receipt=receipt):
-        Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
-            status=Transaction.Status.CANCELLED, trouble="A person cancelled it.", wish="", **place(receipt)
-        )
-        return
-    if receipt.status == "reverted":
+    mined = _mined_version(tx=tx, receipt=receipt)
+    status, trouble = Transaction.Status.CONFIRMED, ""
+    if mined["cancels"]:
+        status, trouble = Transaction.Status.CANCELLED, "A person cancelled it."
+    elif receipt.status == "reverted":
         reason = chain.revert_reason(receipt=receipt)
-        told = (
-            f"It was mined and undone: {reason}." if reason else "It was mined and undone without a reason."
-        )
-        Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
-            status=Transaction.Status.REVERTED, trouble=told[:300], **place(receipt)
-        )
-        return
-    order = Order.objects.filter(transaction=tx).first()
-    if order is not None and not _is_the_order(order=order, receipt=receipt):
-        Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
-            status=Transaction.Status.REVERTED,
-            trouble="The transaction was mined, but the datatoken noted no such order.",
-            **place(receipt),
-        )
-        return
+        status = Transaction.Status.REVERTED
+        trouble = f"It was mined and undone{f': {reason}' if reason else ' without a reason'}."
+    else:
+        missing = _missing_effect(tx=tx, receipt=receipt)
+        if missing:
+            status, trouble = Transaction.Status.REVERTED, missing
+    where = f"in block {receipt.block_number}"
+    message = f"{tx.told}: done {where}." if not trouble else f"{tx.told}: {where}. {trouble}"
+    facts = {**place(receipt), **mined, "confirmed_at": now, "trouble": trouble[:300], "wish": ""}
+    _end(tx=tx, status=status, now=now, message=message, facts=facts)
+
+
+def _end(*, tx: Transaction, status: str, now: datetime, message: str, facts: dict[str, Any]) -> None:
+    """Note how a transaction ended, and tell its job."""
     with transaction.atomic():
-        won = Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(
-            status=Transaction.Status.CONFIRMED, confirmed_at=now, trouble="", wish="", **place(receipt)
-        )
+        won = _same(tx).update(status=status, **facts)
         if won and tx.job_id is not None:
             JobEvent.objects.create(
                 job_id=tx.job_id,
                 at=now,
                 kind=JobEvent.Kind.PAYMENT,
-                message=f"{tx.told}: done in block {receipt.block_number}."[:500],
-                data={"tx_hash": tx.tx_hash},
+                message=message[:500],
+                data={"tx_hash": facts.get("tx_hash", tx.tx_hash)},
             )
 
 
+def _tell_of_a_gap(*, tx: Transaction, chain: Chain) -> None:
+    """Say on the row what it waits for, where the chain knows of no transaction with a number before its own."""
+    sender = Address(tx.wallet.address)
+    number = chain.nonce(address=sender)
+    ours = Transaction.objects.filter(network=tx.network, wallet__address=sender, nonce=number)
+    if number < (tx.nonce or 0) and not ours.under_way().exists():
+        told = (
+            f"It waits for number {number} of this wallet, which no transaction has that the chain shows: another "
+            "program's has got lost. Send one with that number from there; this one follows by itself."
+        )
+        Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(trouble=told[:300])
+
+
 def place(receipt: Receipt) -> dict[str, Any]:
-    """Return the columns that say where a transaction was mined, and which of its versions."""
+    """Return the columns that say where a transaction was mined."""
     return {
-        "tx_hash": receipt.tx_hash,
         "block_number": receipt.block_number,
         "block_hash": receipt.block_hash,
         "gas_used": receipt.gas_used,
     }
+
+
+def _mined_version(*, tx: Transaction, receipt: Receipt) -> dict[str, Any]:
+    """Return the columns of the version that was mined; the others are kept, as its block may be forgotten."""
+    versions = {version["tx_hash"]: version for version in [*tx.earlier, _version(tx)]}
+    mined = versions.pop(receipt.tx_hash)
+    return {
+        "tx_hash": mined["tx_hash"],
+        "cancels": mined["cancels"],
+        "signed": bytes.fromhex(mined["signed"].removeprefix("0x")),
+        "earlier": list(versions.values()),
+    }
+
+
+def _missing_effect(*, tx: Transaction, receipt: Receipt) -> str:
+    """Say what a transaction that was mined should have done and did not; "" where all is as it should be."""
+    order = Order.objects.filter(transaction=tx).select_related("renews__transaction").first()
+    if order is not None:
+        fits = _is_the_order(order=order, receipt=receipt)
+        return "" if fits else "The transaction was mined, but the datatoken noted no such order."
+    wanted = _ESCROW_EVENTS.get(tx.purpose)
+    if wanted is None:
+        return ""
+    kind, told = wanted
+    for event in escrow.events_in(receipt.logs, escrow=Address(tx.to)):
+        if event.kind == kind and event.payer == Address(tx.wallet.address):
+            return ""
+    return told
 
 
 def _is_the_order(*, order: Order, receipt: Receipt) -> bool:

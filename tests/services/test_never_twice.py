@@ -13,8 +13,8 @@ from jobs.lifecycle import ACTIVE, State
 from jobs.models import ChainNonce, Job, JobEvent, JobInput, NonceLease, Order, Transaction
 from jobs.services import launching, payments, running
 from ocean_portal.sandbox.encoding import RpcError
+from tests.services.payers import AWAY, SENDING
 from tests.services.quay import GWEI, Quay
-from tests.services.test_payments import AWAY, SENDING
 
 CONFIRMATIONS = 2  # so a reorganisation of one block must never be noticed by anybody
 
