@@ -15,10 +15,10 @@ from jobs.services.starts import start_request
 from ocean_portal.sandbox.chain import ETHER
 from tests import builders
 from tests.services.fakes import lost_answer, not_there, refused
+from tests.services.payers import AWAY
 from tests.services.quay import order_of, statuses
 from tests.services.steps import advance
 from tests.services.test_outlays import LOCK_WEI, OCEAN_WEI, TIME_WEI
-from tests.services.test_payments import AWAY
 from tests.services.test_spending import price_of
 from tests.services.tollhouse import Tollhouse
 

@@ -17,10 +17,10 @@ from ocean_portal.sandbox.chain import ETHER
 from tests import builders
 from tests.services.conftest import run_together
 from tests.services.fakes import STRANGER, refused
+from tests.services.payers import AWAY
 from tests.services.quay import statuses
 from tests.services.steps import advance
 from tests.services.test_outlays import DOLLARS_WEI, LOCK_WEI, OCEAN_WEI, TIME_WEI, deposited
-from tests.services.test_payments import AWAY
 from tests.services.tollhouse import MILLION, MINUTE_WEI, Tollhouse
 
 

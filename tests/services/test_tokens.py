@@ -15,8 +15,8 @@ from jobs.ocean.units import Address
 from jobs.services import gateway, nodes, tokens
 from tests import builders
 from tests.services.fakes import STRANGER
+from tests.services.payers import AWAY
 from tests.services.steps import advance
-from tests.services.test_payments import AWAY
 from tests.services.tollhouse import OCEAN, Tollhouse
 
 
