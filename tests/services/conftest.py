@@ -166,3 +166,13 @@ def quay(team: Team, deployed: Any, clock: Clock, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(gateway, "Provider", made.provider)
     yield made
     deployed.chain.rpc("evm_revert", [before])
+
+
+@pytest.fixture
+def harbour(quay: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An Ocean Node over the same chain, which is paid from the escrow. Patched by name, as the Provider is."""
+    from tests.services.harbour import make_harbour
+
+    made = make_harbour(quay)
+    monkeypatch.setattr(gateway, "OceanNode", made.client)
+    return made
