@@ -62,6 +62,11 @@ def unlocked(account: EscrowAccount) -> list[Job]:
     return [job for job in unsettled(account) if not job.lock_id or int(job.lock_id) not in held]
 
 
+def is_overdue(job: Job, *, now: datetime) -> bool:
+    """Say whether a job has been over for so long that its node should have settled."""
+    return now - (job.finished_at or job.ended_at or now) > OVERDUE
+
+
 def settle(*, account: EscrowAccount, jobs: list[Job], chain: Chain, clock: Clock) -> tuple[str, ...]:
     """Note what one node took for these of its jobs, with one question to it; return what is odd, in sentences.
 
@@ -106,7 +111,7 @@ def _settle(
             now=now,
         )
         return ""
-    overdue = now - (job.finished_at or job.ended_at or now) > OVERDUE
+    overdue = is_overdue(job, now=now)
     if report is None and (lock_id is None or not searched or overdue):
         _note(job=job, account=account, charged=None, claim_tx="", now=now)
     elif named and overdue:  # before that, its block may only not have stood long enough
