@@ -214,3 +214,13 @@ def gate(tollhouses: Callable[[str], Any]) -> Any:
 def either(request: pytest.FixtureRequest, tollhouses: Callable[[str], Any]) -> Any:
     """A paid service of each dialect."""
     return tollhouses(request.param)
+
+
+@pytest.fixture
+def harbour(quay: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An Ocean Node over the same chain, which is paid from the escrow. Patched by name, as the Provider is."""
+    from tests.services.harbour import make_harbour
+
+    made = make_harbour(quay)
+    monkeypatch.setattr(gateway, "OceanNode", made.client)
+    return made
