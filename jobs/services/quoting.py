@@ -15,7 +15,7 @@ from typing import Any
 
 from jobs.access import Action, Actor, require
 from jobs.errors import CannotOrder, InvalidInput
-from jobs.models import Token
+from jobs.models import Environment, Token
 from jobs.ocean.compute import AssetInput, Payment, StartRequest, stored_environment
 from jobs.ocean.errors import OceanError
 from jobs.ocean.tariffs import in_wei
@@ -43,6 +43,7 @@ class Amount:
     symbol: str
     exact: Decimal
     wei: int
+    decimals: int
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def elsewhere(*, actor: Actor, request: LaunchRequest) -> tuple[Elsewhere, ...]:
         found.append(
             Elsewhere(
                 environment=row.pk,
-                name=str(row),
+                name=_name(row),
                 node=row.node.name,
                 free=place.free,
                 token=place.token,
@@ -221,7 +222,7 @@ def _place(plan: Plan) -> dict[str, Any]:
     offer = stored_environment(plan.environment.raw, dialect=plan.environment.node.dialect)
     tier = offer.free if plan.free else None
     return {
-        "environment": str(plan.environment),
+        "environment": _name(plan.environment),
         "node": plan.environment.node.name,
         "wallet": plan.wallet.label,
         "free": plan.free,
@@ -230,6 +231,10 @@ def _place(plan: Plan) -> dict[str, Any]:
         "resources": tuple((plan.resources or {}).items()),
         "plan": plan,
     }
+
+
+def _name(environment: Environment) -> str:
+    return environment.description or environment.env_id[:16]
 
 
 def _with_slack(*, wish: Wish, outlay: Outlay) -> Outlay:
@@ -261,13 +266,15 @@ def _told(*, plan: Plan, wish: Wish, outlay: Outlay) -> Quote:
     named = {token.address: token for token in Token.objects.filter(network=wish.network)}
 
     def amount(token: str, wei: int) -> Amount:
-        row = named.get(token)
-        if row is None:  # the portal remembers no more tokens of this network
-            return Amount(
-                token=token, symbol=f"of the smallest unit of {token}", exact=Decimal(wei), wei=int(wei)
-            )
+        row = named.get(token)  # None where the portal remembers no more tokens of this network
+        symbol = row.symbol if row else f"of the smallest unit of {token}"
+        decimals = row.decimals if row else 0
         return Amount(
-            token=token, symbol=row.symbol, exact=from_wei(wei, decimals=row.decimals), wei=int(wei)
+            token=token,
+            symbol=symbol,
+            exact=from_wei(wei, decimals=decimals),
+            wei=int(wei),
+            decimals=decimals,
         )
 
     def sum_of(token: Address) -> TokenSum:
