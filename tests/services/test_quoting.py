@@ -23,12 +23,12 @@ from jobs.ocean.units import Address, Wei
 from jobs.services import quoting
 from jobs.services.budget import OutOfBudget
 from jobs.services.choosing import DatasetChoice, LaunchRequest
-from jobs.services.quoting import Elsewhere, Quote
+from jobs.services.quoting import Quote
 from ocean_portal.sandbox.chain import ETHER
 from ocean_portal.sandbox.contracts import mint
 from tests import builders
 from tests.services.conftest import Place
-from tests.services.fakes import OWNER, STRANGER, Clock, FarSides
+from tests.services.fakes import OWNER, Clock, FarSides
 from tests.services.payers import unsent
 from tests.services.quay import PROVIDER_KEY, Quay, signed_fee
 
@@ -117,7 +117,7 @@ class TestFreeStart:
         assert found.troubles == ()
 
     def test_tells_that_the_gas_is_missing(self, bob: Actor, quay: Quay) -> None:
-        Wallet.objects.filter(pk=quay.wallet.pk).update(address=str(STRANGER))
+        Wallet.objects.filter(pk=quay.wallet.pk).update(address="0x" + "66" * 20)
 
         (trouble,) = ask(quay, bob).troubles
 
