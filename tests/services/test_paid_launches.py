@@ -1,191 +1,94 @@
-"""Launches that cost money: agreed to each time, and in place of a job that waits for a person."""
+"""A paid job from its launch to its run, in both dialects: exactly the transactions that are needed, and every wei told."""
 
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
-from datetime import timedelta
-
-import pytest
 
 from jobs.access import Actor
-from jobs.errors import InvalidInput, NotAllowed
 from jobs.lifecycle import State
-from jobs.models import Job, JobEvent, Order, Team
+from jobs.models import Asset, EscrowAccount, Job
 from jobs.services import launching
 from jobs.services.choosing import DatasetChoice, LaunchRequest
-from tests import builders
-from tests.builders import NOW
-from tests.conftest import Cast
-from tests.services.conftest import Place
-from tests.services.fakes import queued
-from tests.services.quay import Quay, order_of
+from ocean_portal.sandbox.chain import ETHER
+from tests.services.quay import statuses
 from tests.services.steps import advance
-from tests.services.test_launching import KEY
+from tests.services.test_outlays import DOLLARS_WEI, LOCK_WEI, OCEAN_WEI, TIME_WEI
+from tests.services.tollhouse import MILLION, Tollhouse
 
-OCEAN = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 
-
-@pytest.fixture
-def wanted(place: Place) -> LaunchRequest:
-    """A request for the paid part of an environment, at an agreed price."""
-    return LaunchRequest(
-        datasets=(DatasetChoice(ref=place.dataset.did),),
-        algorithm=place.algorithm.did,
+def launched(place: Tollhouse, actor: Actor, *, token: str = "", most: dict[str, int]) -> Job:
+    """Launch two bought datasets and an algorithm that is given away, as the launch page does."""
+    datasets = [place.for_sale("ocean", name="Tides"), place.for_sale("dollars", name="Winds")]
+    algorithm = place.asset("algorithm", kind=Asset.Kind.ALGORITHM, name="Mean")
+    request = LaunchRequest(
+        datasets=tuple(DatasetChoice(ref=dataset.did, service_id="compute-1") for dataset in datasets),
+        algorithm=algorithm.did,
         environment=str(place.environment.pk),
         wallet="demo",
-        paid=True,
-        token=OCEAN,
-        resources={"cpu": 2},
         max_duration_s=600,
-        most={OCEAN: 10**30},
+        queue_wait_s=0,
+        paid=True,
+        token=token,
+        most=most,
     )
+    job_id = launching.launch(actor=actor, request=request, launch_key=uuid.UUID(int=5), now=place.clock())
+    return advance(Job.objects.get(pk=job_id), place.clock)
 
 
-def launch(actor: Actor, request: LaunchRequest, key: uuid.UUID = KEY) -> Job:
-    return Job.objects.get(pk=launching.launch(actor=actor, request=request, launch_key=key, now=NOW))
+class TestProvider:
+    def test_is_paid_with_the_fee_of_the_first_order(self, toll: Tollhouse, alice: Actor) -> None:
+        most = {str(toll.ocean): OCEAN_WEI + TIME_WEI, str(toll.dollars): DOLLARS_WEI}
+
+        job = launched(toll, alice, most=most)
+
+        assert job.state == State.RUNNING, job.message
+        assert [purpose for purpose, _ in statuses(job)] == [
+            *["approval"] * 2,
+            *["purchase", "purchase", "dispense"],
+            "approval",
+            *["order"] * 3,
+        ]
+        assert {status for _, status in statuses(job)} == {"confirmed"}
+        assert toll.holds(toll.ocean) == 1_000 * ETHER - OCEAN_WEI - TIME_WEI
+        assert toll.holds(toll.dollars) == 1_000 * MILLION - DOLLARS_WEI
+        assert (toll.mined(), len(toll.far.jobs)) == (9, 1)
+        assert job.escrow_need is None
+        assert not EscrowAccount.objects.exists()
 
 
-class TestLaunch:
-    def test_records_what_was_agreed_to(self, bob: Actor, wanted: LaunchRequest) -> None:
-        job = launch(bob, wanted)
+class TestNode:
+    def test_is_paid_from_the_escrow(self, gate: Tollhouse, alice: Actor) -> None:
+        most = {str(gate.ocean): OCEAN_WEI + LOCK_WEI, str(gate.dollars): DOLLARS_WEI}
 
-        assert (job.free, job.payment_token, job.resources) == (False, OCEAN, {"cpu": 2})
-        assert job.most == {OCEAN: str(10**30)}
-        assert job.needs_price
+        job = launched(gate, alice, token=str(gate.ocean), most=most)
 
-
-class TestRunningAgain:
-    def test_what_costs_money_wants_a_price(self, bob: Actor, wanted: LaunchRequest) -> None:
-        job = launch(bob, wanted)
-
-        with pytest.raises(InvalidInput) as caught:
-            launching.rerun(actor=bob, job_id=job.pk, launch_key=uuid.UUID(int=2), now=NOW)
-
-        assert caught.value.code == "not_agreed"
-        assert Job.objects.count() == 1
-
-    def test_what_paid_for_an_asset_in_a_free_place_wants_one_too(
-        self, bob: Actor, team: Team, place: Place
-    ) -> None:
-        job = builders.make_job(team=team, environment=place.environment, most={OCEAN: "5"})
-
-        with pytest.raises(InvalidInput) as caught:
-            launching.rerun(actor=bob, job_id=job.pk, launch_key=KEY, now=NOW)
-
-        assert caught.value.code == "not_agreed"
-
-    def test_asks_for_the_same_and_agrees_to_nothing(self, bob: Actor, wanted: LaunchRequest) -> None:
-        again = launching.rerun_request(actor=bob, job_id=launch(bob, wanted).pk)
-
-        assert (again.paid, again.token, again.resources, again.most) == (True, OCEAN, {"cpu": 2}, {})
-
-
-class TestReplacing:
-    @pytest.fixture
-    def stuck(self, team: Team, cast: Cast, place: Place) -> Job:
-        """A job of Bob's that waits for a person."""
-        return builders.make_job(
-            team=team,
-            state=State.NEEDS_ATTENTION,
-            attention_from=State.STARTING,
-            launched_by=cast.bob,
-            environment=place.environment,
+        assert job.state == State.RUNNING, job.message
+        assert [purpose for purpose, _ in statuses(job)] == [
+            *["approval"] * 2,
+            *["purchase", "purchase", "dispense"],
+            "approval",
+            *["order"] * 3,
+            *["deposit", "authorization"],
+        ]
+        assert gate.holds(gate.ocean) == 1_000 * ETHER - OCEAN_WEI - LOCK_WEI
+        assert gate.holds(gate.dollars) == 1_000 * MILLION - DOLLARS_WEI
+        assert gate.in_escrow(gate.ocean) == (0, LOCK_WEI)
+        assert (gate.mined(), len(gate.far.jobs)) == (11, 1)
+        need = job.escrow_need
+        assert need is not None
+        assert (need["amount_wei"], need["min_lock_s"]) == (str(LOCK_WEI), 4_200)
+        account = EscrowAccount.objects.get()
+        assert (account.wallet, account.token.symbol, account.escrow) == (
+            gate.wallet,
+            "OCEAN",
+            gate.deployed.contracts["Escrow"],
         )
 
-    def test_ends_the_other_job_in_the_same_commit(
-        self, bob: Actor, wanted: LaunchRequest, stuck: Job
-    ) -> None:
-        job = launch(bob, replace(wanted, instead_of=stuck.pk, name="Elsewhere"))
+    def test_keeps_the_lock_s_number_by_which_it_is_settled(self, gate: Tollhouse, alice: Actor) -> None:
+        most = {str(gate.ocean): OCEAN_WEI, str(gate.dollars): DOLLARS_WEI + 5 * MILLION}
 
-        stuck.refresh_from_db()
-        assert (stuck.state, stuck.reason, stuck.ended_at) == (State.CANCELLED, "replaced", NOW)
-        event = JobEvent.objects.filter(job=stuck).order_by("-pk")[0]
-        assert (event.after, event.actor_id) == (State.CANCELLED, bob.user_id)
-        assert event.message == "Replaced by “Elsewhere”, which Bob launched in its place."
-        assert job.state == State.REQUESTED
+        job = launched(gate, alice, token=str(gate.dollars), most=most)
+        gate.far.claim(job, amount_wei=2 * MILLION)
 
-    @pytest.mark.parametrize("state", [State.STARTING, State.RUNNING, State.FAILED])
-    def test_is_refused_for_a_job_that_does_not_wait(
-        self, bob: Actor, team: Team, cast: Cast, wanted: LaunchRequest, state: State
-    ) -> None:
-        other = builders.make_job(team=team, state=state, launched_by=cast.bob)
-
-        with pytest.raises(InvalidInput) as caught:
-            launch(bob, replace(wanted, instead_of=other.pk))
-
-        other.refresh_from_db()
-        assert (caught.value.code, other.state) == ("not_waiting", state)
-        assert Job.objects.count() == 1
-        assert queued() == []
-
-    def test_is_refused_for_a_job_of_another_team(
-        self, bob: Actor, cast: Cast, wanted: LaunchRequest
-    ) -> None:
-        other = builders.make_job(
-            team=cast.other_team, state=State.NEEDS_ATTENTION, attention_from=State.STARTING
-        )
-
-        with pytest.raises(InvalidInput) as caught:
-            launch(bob, replace(wanted, instead_of=other.pk))
-
-        assert caught.value.code == "not_waiting"
-
-    def test_launches_nothing_when_somebody_else_was_faster(
-        self, bob: Actor, wanted: LaunchRequest, stuck: Job, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        # Patched by name: between the check and the commit the other job goes on.
-        monkeypatch.setattr(launching.queue, "enqueue", lambda *_: Job.objects.update(state=State.STARTING))
-
-        with pytest.raises(InvalidInput) as caught:
-            launch(bob, replace(wanted, instead_of=stuck.pk))
-
-        stuck.refresh_from_db()
-        assert caught.value.code == "not_waiting"
-        assert stuck.state == State.NEEDS_ATTENTION  # the test's own change was undone with the rest
-        assert Job.objects.get() == stuck
-
-    def test_needs_the_right_to_end_the_other_job(
-        self, bob: Actor, wanted: LaunchRequest, stuck: Job, cast: Cast
-    ) -> None:
-        Job.objects.filter(pk=stuck.pk).update(launched_by=cast.alice)
-
-        with pytest.raises(NotAllowed):
-            launch(bob, replace(wanted, instead_of=stuck.pk))
-
-        assert Job.objects.get() == stuck
-
-    def test_is_done_once_by_a_double_click(self, bob: Actor, wanted: LaunchRequest, stuck: Job) -> None:
-        wanted = replace(wanted, instead_of=stuck.pk)
-
-        assert launch(bob, wanted) == launch(bob, wanted)
-        assert JobEvent.objects.filter(job=stuck, after=State.CANCELLED).count() == 1
-
-    def test_uses_the_orders_of_the_other_job(self, alice: Actor, quay: Quay) -> None:
-        first = advance(quay.job(), quay.clock)
-        order = order_of(first)
-        Job.objects.filter(pk=first.pk).update(
-            state=State.NEEDS_ATTENTION, attention_from=State.STARTING, node_job_id=""
-        )
-        quay.far.jobs = []
-        mined = quay.mined()
-        request = LaunchRequest(
-            datasets=(DatasetChoice(ref=quay.dataset.did),),
-            algorithm=quay.algorithm.did,
-            environment=str(quay.environment.pk),
-            wallet="demo",
-            max_duration_s=first.max_duration_s // 2,
-            instead_of=first.pk,
-        )
-
-        quay.clock.now += timedelta(seconds=5)
-        second = advance(
-            Job.objects.get(
-                pk=launching.launch(actor=alice, request=request, launch_key=KEY, now=quay.clock())
-            ),
-            quay.clock,
-        )
-
-        assert order_of(second) == order
-        assert Order.objects.get(pk=order.pk).held_by == second
-        assert quay.mined() == mined
+        assert gate.in_escrow(gate.dollars) == (3 * MILLION, 0)
+        assert gate.holds(gate.dollars) == 1_000 * MILLION - DOLLARS_WEI - 5 * MILLION

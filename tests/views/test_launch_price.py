@@ -180,6 +180,12 @@ class TestQuote:
         (asked,) = far.asked
         assert (asked.paid, asked.token, asked.resources) == (True, OCEAN, {"cpu": 2.0})
 
+    def test_is_said_in_one_sentence(self, bob: Client, desk: Desk, far: FarSide) -> None:
+        said = r'<p id="price-say" hx-swap-oob="innerHTML">At most 2.61 OCEAN. </p>'
+
+        assert said in ask(bob, paid(desk))
+        assert "hx-swap-oob" not in bob.post(QUOTE, paid(desk)).text
+
     def test_shows_names_as_text(self, bob: Client, desk: Desk, far: FarSide) -> None:
         assert "Iris &lt;b&gt;flowers" in ask(bob, paid(desk))
 
