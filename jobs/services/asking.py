@@ -341,6 +341,12 @@ def _check_payment(*, wish: Wish, need: PaymentNeed) -> None:
             f"({need.escrow}). Nothing was paid.",
             code="escrow",
         )
+    payment = wish.request.payment
+    if payment is None or (need.chain_id, need.token) != (payment.chain_id, payment.token):
+        raise CannotOrder(
+            f"The node wants to be paid in another token than it was asked for ({need.token}). Nothing was paid.",
+            code="payment",
+        )
     if need.payee not in (_payee_of(wish), wish.offer.consumer_address):
         raise CannotOrder(
             f"The node wants the money to go to an address that is not known as its own ({need.payee}). Nothing was paid.",

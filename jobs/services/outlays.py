@@ -59,6 +59,7 @@ class Outlay:
 
     used: orders that are there, by place. spent: what the wallet pays in all, by token; the amount that a node locks counts
     whole. needed: what the wallet must hold for that now, by token: less where the escrow holds some. gas_wei: at the most.
+    in_escrow_wei: what the wallet has in the escrow now, locked or not.
     """
 
     used: Mapping[int, Order]
@@ -71,6 +72,7 @@ class Outlay:
     gas_wei: Wei
     coin_wei: Wei
     fee_until: datetime
+    in_escrow_wei: Wei = NOTHING
 
 
 def work_out(*, wish: Wish, asked: Asked, chain: Chain | None) -> Outlay:
@@ -112,6 +114,7 @@ class _Work:
         self._steps: list[Step] = []
         self._spent: dict[Address, int] = defaultdict(int)
         self._needed: dict[Address, int] = defaultdict(int)
+        self._in_escrow = NOTHING
 
     def get_datatokens(self, wanted: Sequence[Wanted]) -> None:
         """Take or buy the datatokens that new orders spend, as far as the wallet lacks them."""
@@ -224,6 +227,7 @@ class _Work:
         """Deposit what is missing, and let the node lock exactly what it asked for beside what it has locked already."""
         place = {"escrow": need.escrow, "payer": self._payer, "token": need.token}
         funds = escrow.funds(self._chain, **place)
+        self._in_escrow = Wei(funds.available_wei + funds.locked_wei)
         missing = Wei(max(0, need.amount_wei - funds.available_wei))
         self._lines.append(Line("Compute time, at the most", token=need.token, amount_wei=need.amount_wei))
         self._spent[need.token] += need.amount_wei
@@ -279,6 +283,7 @@ class _Work:
             else NOTHING,
             coin_wei=self._chain.balance_wei(address=self._payer),
             fee_until=fee_until,
+            in_escrow_wei=self._in_escrow,
         )
 
     def _spend(self, what: str, *, token: Address, amount_wei: Wei, is_fee: bool = False) -> None:
