@@ -366,6 +366,8 @@ def _pause(job: Job, error: OceanError) -> timedelta:
 
 
 def _cancel(*, job: Job, holder: str, now: datetime) -> None:
+    paid = payments.told_paid(job=job)
+    left = f" {paid} was paid before: its orders, and what is in the escrow, are there for the next job."
     Job.objects.move(
         job_id=job.pk,
         before=State(job.state),
@@ -373,9 +375,12 @@ def _cancel(*, job: Job, holder: str, now: datetime) -> None:
         now=now,
         holder=holder,
         reason="stopped",
-        message="Stopped: the node never showed the job."
-        if job.start_sent_at
-        else "Stopped before the node was asked to run it.",
+        message=(
+            "Stopped: the node never showed the job."
+            if job.start_sent_at
+            else "Stopped before the node was asked to run it."
+        )
+        + (left if paid else ""),
         ended_at=now,
     )
 
@@ -394,6 +399,10 @@ def _end_unstarted(*, job: Job, holder: str, reason: str, message: str, now: dat
 
 
 def _put_aside(*, job: Job, holder: str, reason: str, message: str, now: datetime, **facts: Any) -> None:
+    """Let a person decide, who is told what has been paid for the job."""
+    paid = payments.told_paid(job=job)
+    if paid and paid not in message:
+        message = f"{message[:400]} {paid} was paid for this job before."
     Job.objects.move(
         job_id=job.pk,
         before=State(job.state),
