@@ -14,6 +14,7 @@ urlpatterns = [
     path("<slug:team>/", dashboard.dashboard, name="dashboard"),
     path("<slug:team>/jobs/", jobs.index, name="jobs"),
     path("<slug:team>/jobs/launch/", launch.launch, name="launch"),
+    path("<slug:team>/jobs/launch/quote/", launch.quote, name="launch-quote"),
     path("<slug:team>/jobs/launch/parameters/", launch.parameters, name="launch-parameters"),
     path("<slug:team>/jobs/<uuid:job_id>/", jobs.detail, name="jobs-detail"),
     path("<slug:team>/jobs/<uuid:job_id>/status/", jobs.status, name="jobs-status"),

@@ -25,11 +25,12 @@ ENV_FILE = Path(os.environ.get("PORTAL_ENV_FILE") or ROOT / ".env")
 SANDBOX_STATE = Path(os.environ.get("PORTAL_VAR") or ROOT / "var") / "sandbox"
 MARK = "PORTAL_DEMO=true"
 READY_WITHIN_S = 90
+SETTLE_S = 20.0  # so that one sees what a paid job cost while one still looks at it
 
 
 def main() -> int:
     """Check the ports, prepare, run the three processes until Ctrl-C; return an exit code."""
-    options = _options()
+    options = _parser().parse_args()
     taken = [
         f"port {port} ({what}) is taken; choose another one with: make demo {variable}=…"
         for variable, what, port in (
@@ -54,7 +55,7 @@ def main() -> int:
     return _run(options)
 
 
-def _options() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ocean_portal.demo", description=main.__doc__)
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--node-port", type=int, default=8001)
@@ -67,7 +68,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--rate-limit", type=int, default=30, help="requests a minute; 30 is what a node ships with"
     )
-    return parser.parse_args()
+    parser.add_argument(
+        "--settle",
+        type=float,
+        default=SETTLE_S,
+        help="seconds from the end of a paid job to the node's claim; a real node's are up to an hour",
+    )
+    return parser
 
 
 def _is_free(port: int) -> bool:
@@ -100,36 +107,39 @@ def _migrate() -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    python = sys.executable
     info = SANDBOX_STATE / "sandbox.json"
     info.unlink(missing_ok=True)  # what the last run wrote names its ports
     manager = Manager()
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    for name, command in (
-        (
-            "sandbox",
-            f"exec {python} -m ocean_portal.sandbox --quiet --state {SANDBOX_STATE} "
-            f"--node-port {options.node_port} --chain-port {options.chain_port} "
-            f"--provider-port {options.provider_port} --aquarius-port {options.aquarius_port} --step {options.step} "
-            f"--rate-limit {options.rate_limit}",
-        ),
-        ("worker", f"exec {python} manage.py worker"),
-        (
-            "web",
-            f"exec {python} -m gunicorn ocean_portal.wsgi --bind 127.0.0.1:{options.port} --threads 8 "
-            "--log-level warning --timeout 120 --keep-alive 15",
-        ),
-    ):
+    for name, command in _commands(options).items():
         manager.add_process(name, command, cwd=str(ROOT), env=environment)
     # Started here and not in the thread: honcho forks without exec, and a fork between a thread's pipe() and exec would
     # keep that pipe open for ever, with the thread waiting for its end.
     setting_up = subprocess.Popen(
-        [python, "manage.py", "setup_demo", "--sandbox", str(info), "--wait", str(READY_WITHIN_S)],
+        [sys.executable, "manage.py", "setup_demo", "--sandbox", str(info), "--wait", str(READY_WITHIN_S)],
         cwd=ROOT,
     )
     threading.Thread(target=_welcome, args=(options.port, setting_up), daemon=True).start()
     manager.loop()
     return 0 if manager.returncode in (0, 130, -2, -15, None) else 1
+
+
+def _commands(options: argparse.Namespace) -> dict[str, str]:
+    """Return the shell command of each process by its name."""
+    python = sys.executable
+    return {
+        "sandbox": (
+            f"exec {python} -m ocean_portal.sandbox --quiet --state {SANDBOX_STATE} "
+            f"--node-port {options.node_port} --chain-port {options.chain_port} "
+            f"--provider-port {options.provider_port} --aquarius-port {options.aquarius_port} --step {options.step} "
+            f"--rate-limit {options.rate_limit} --settle {options.settle}"
+        ),
+        "worker": f"exec {python} manage.py worker",
+        "web": (
+            f"exec {python} -m gunicorn ocean_portal.wsgi --bind 127.0.0.1:{options.port} --threads 8 "
+            "--log-level warning --timeout 120 --keep-alive 15"
+        ),
+    }
 
 
 def _welcome(port: int, setting_up: subprocess.Popen[bytes]) -> None:
@@ -153,6 +163,9 @@ def _welcome(port: int, setting_up: subprocess.Popen[bytes]) -> None:
 
     Then click   Launch a job, choose “Iris flowers” and “Summary statistics”, and press Launch:
                  watch it run, look at its chart, download its files. “Word count” has a log to watch.
+    Or pay       with the demo wallet, which holds tokens of the sandbox: “Iris flowers (priced)” and “Summary
+                 statistics (priced)” cost some, and so does the node outside of its free tier, which takes
+                 what a job really cost soon after its end.
 
     From another terminal, in this folder:
       .venv/bin/python manage.py launch_job --team demo --wallet demo --dataset "Iris flowers" \\

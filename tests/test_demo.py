@@ -1,5 +1,6 @@
 """`make demo` before it starts anything: ports, secrets. That it runs is shown by tests/browser."""
 
+import shlex
 import socket
 import stat
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ocean_portal import demo
+from ocean_portal.sandbox.__main__ import read_options
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,6 +36,16 @@ class TestPorts:
 
     def test_a_number_that_is_no_port_is_not_free(self) -> None:
         assert not demo._is_free(700_000)
+
+
+class TestCommands:
+    def test_the_node_takes_what_a_job_cost_while_one_still_looks_at_it(self) -> None:
+        command = demo._commands(demo._parser().parse_args([]))["sandbox"]
+
+        options, loud = read_options(shlex.split(command.removeprefix("exec "))[3:])
+
+        assert options.settle_s <= 30
+        assert (options.step_s, options.rate_limit, options.chain, loud) == (2.0, 30, True, False)
 
 
 class TestSecrets:

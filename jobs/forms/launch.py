@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +16,16 @@ from jobs.forms.code import OWN, OwnCodeForm
 from jobs.forms.parameters import json_object, parameter_field
 from jobs.selectors.catalogue import Parameter
 from jobs.selectors.launch import (
+    PAID,
+    PAID_SUFFIX,
     AlgorithmOption,
     DatasetOption,
     EnvironmentOption,
     LaunchOptions,
     Objection,
+    ResourceOption,
     ServiceOption,
+    Terms,
 )
 from jobs.services.choosing import PARAMETERS_MAX_BYTES, DatasetChoice, LaunchRequest
 from jobs.services.places import FREE
@@ -74,6 +80,8 @@ class LaunchForm(OwnCodeForm):
         },
     )
     rerun_of = forms.UUIDField(required=False, widget=forms.HiddenInput)
+    instead_of = forms.UUIDField(required=False, widget=forms.HiddenInput)
+    agreed = forms.CharField(required=False, max_length=5_000, widget=forms.HiddenInput)
     datasets = forms.MultipleChoiceField(
         error_messages={
             "required": "Choose at least one dataset.",
@@ -93,7 +101,7 @@ class LaunchForm(OwnCodeForm):
         }
     )
     wallet = forms.ChoiceField(
-        help_text="It signs the requests to the node. Free compute costs it nothing.",
+        help_text="It signs the requests to the node, and pays what a job costs. Free compute costs it nothing.",
         error_messages={"required": "Choose a wallet.", "invalid_choice": "This wallet cannot be used."},
     )
     parameters = forms.CharField(
@@ -102,6 +110,11 @@ class LaunchForm(OwnCodeForm):
         widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "class": "mono"}),
         help_text='An object such as {"seconds": 10}; the algorithm reads it as its custom data. '
         f"At most {PARAMETERS_MAX_BYTES // 1000} kB.",
+    )
+    token = forms.ChoiceField(
+        label="Paid in",
+        required=False,
+        error_messages={"invalid_choice": "This token is not, or no longer, taken."},
     )
     max_duration_s = forms.IntegerField(
         label="Stop after (seconds)", required=False, min_value=1, max_value=SECONDS_MAX
@@ -130,15 +143,15 @@ class LaunchForm(OwnCodeForm):
         own = [(OWN, OWN)] if options.may_launch_code else []
         self._choose("datasets", [(d.did, d.name) for d in options.datasets if not d.reason])
         self._choose("algorithm", [*((a.did, a.name) for a in options.algorithms if not a.reason), *own])
-        self._choose(
-            "environment", [(FREE, FREE), *((str(e.id), e.offer.description) for e in options.environments)]
-        )
+        named = [(e.value, e.offer.description) for e in options.environments]
+        self._choose("environment", [(FREE, FREE), (PAID, PAID), *named])
         self._choose(
             "wallet", [(w.label, f"{w.label} · {w.address[:6]}…{w.address[-4:]}") for w in options.wallets]
         )
         if len(options.wallets) == 1:
             self.initial.setdefault("wallet", options.wallets[0].label)
-        self._describe_limits()
+        self.terms = options.terms(self._place)
+        self._describe_terms()
         for dataset in options.datasets:
             if len(dataset.services) > 1:
                 self.fields[service_name(dataset)] = forms.ChoiceField(
@@ -178,13 +191,33 @@ class LaunchForm(OwnCodeForm):
     @property
     def environment_rows(self) -> list[EnvironmentRow]:
         """The environments with the one that is chosen."""
-        value = str(self["environment"].value())
-        return [EnvironmentRow(option=e, checked=value == str(e.id)) for e in self.options.environments]
+        return [EnvironmentRow(option=e, checked=self._place == e.value) for e in self.options.environments]
 
     @property
     def takes_any_free(self) -> bool:
         """Whether the portal is to pick the free tier with the most room."""
-        return str(self["environment"].value()) == FREE
+        return self._place == FREE
+
+    @property
+    def takes_any_paid(self) -> bool:
+        """Whether the portal is to pick the cheapest paid place."""
+        return self._place == PAID
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether the time is to be paid for."""
+        return self._place == PAID or self._place.endswith(PAID_SUFFIX)
+
+    @property
+    def has_price(self) -> bool:
+        """Whether the present choice costs something: money, or the gas of orders."""
+        chosen = self.options.environment(self._place)
+        return self.is_paid or (chosen.orders if chosen else self.options.any_orders)
+
+    @property
+    def resource_fields(self) -> list[BoundField]:
+        """The fields for how much of each resource a paid job takes."""
+        return [self[resource_name(r.id)] for r in self.terms.resources]
 
     @property
     def takes_own_code(self) -> bool:
@@ -239,6 +272,13 @@ class LaunchForm(OwnCodeForm):
                 )
         return cleaned
 
+    def sentences(self) -> Iterator[str]:
+        """Tell what is wrong with an invalid form, each with the name of its field."""
+        for name, errors in self.errors.items():
+            label = self.fields[name].label if name in self.fields else None
+            for error in errors:
+                yield f"{label}: {error}" if label else str(error)
+
     def launch_request(self) -> LaunchRequest:
         """Return what a valid form asks for."""
         entered = self.cleaned_data
@@ -257,35 +297,59 @@ class LaunchForm(OwnCodeForm):
                 if d.did in entered["datasets"]
             ),
             algorithm=self.own_algorithm() if entered["algorithm"] == OWN else entered["algorithm"],
-            environment=entered["environment"],
+            environment=entered["environment"].removesuffix(PAID_SUFFIX),
             wallet=entered["wallet"],
             parameters=parameters,
             max_duration_s=entered["max_duration_s"],
             queue_wait_s=entered.get("queue_wait_s"),
             name=entered["name"],
             rerun_of=entered["rerun_of"],
+            paid=self.is_paid,
+            token=entered.get("token") or "" if self.is_paid else "",
+            resources=self._resources() if self.is_paid else None,
+            instead_of=entered["instead_of"],
         )
+
+    @property
+    def _place(self) -> str:
+        return str(self["environment"].value() or "")
+
+    def _resources(self) -> dict[str, float] | None:
+        given = {r.id: self.cleaned_data.get(resource_name(r.id)) for r in self.terms.resources}
+        return {name: amount for name, amount in given.items() if amount is not None} or None
 
     def _choose(self, name: str, choices: list[tuple[str, str]]) -> None:
         field = self.fields[name]
         assert isinstance(field, forms.ChoiceField)
         field.choices = choices
 
-    def _describe_limits(self) -> None:
-        limits_s = self.options.limits_s
-        self.fields["max_duration_s"].help_text = _duration_help(limits_s)
-        if not self.options.any_queue:
+    def _describe_terms(self) -> None:
+        """Say what the chosen place allows, and ask for what it offers a choice of."""
+        limits_s = self.terms.limits_s
+        self.fields["max_duration_s"].help_text = _duration_help(limits_s, paid=self.is_paid)
+        if not self.terms.queue:
             del self.fields["queue_wait_s"]
         elif not all(e.queue for e in self.options.environments):
             self.fields["queue_wait_s"].help_text += " Only where the environment has a queue."
+        self._ask_for_token(self.terms)
+        for resource in self.terms.resources:
+            self.fields[resource_name(resource.id)] = _resource_field(resource)
         for name in ("max_duration_s", "queue_wait_s"):
             if limits_s[0] == limits_s[1] and name in self.fields:
                 self.fields[name].widget.attrs["placeholder"] = str(limits_s[0])
         if self.options.any_orders:
             self.fields["wallet"].help_text = (
-                "It signs the requests to the node. Free compute costs it nothing, but where a start needs orders "
-                "on the chain it pays their gas."
+                "It signs the requests to the node, and pays what a job costs. Free compute costs it nothing, but where "
+                "a start needs orders on the chain it pays their gas."
             )
+
+    def _ask_for_token(self, terms: Terms) -> None:
+        """Ask what is to be paid in, where that is a choice; what was chosen for another place does not count here."""
+        if len(terms.tokens) < 2:
+            del self.fields["token"]
+            return
+        anything = [("", "the cheapest")] if self._place == PAID else []
+        self._choose("token", [*anything, *((t.address, t.name) for t in terms.tokens)])
 
     def _ask(self, name: str, parameter: Parameter, *, asker: str) -> None:
         self.fields[name] = parameter_field(parameter, asker=asker)
@@ -326,7 +390,29 @@ def userdata_names(dataset: DatasetOption, service: ServiceOption | None) -> Ite
             yield f"userdata-{dataset.id}-{place}-{i}", parameter
 
 
-def _duration_help(limits_s: tuple[int, int]) -> str:
+def resource_name(resource: str) -> str:
+    """Name the field for how much of a resource is wanted; its id is a stranger's word."""
+    plain = re.fullmatch(r"[A-Za-z0-9_-]{1,40}", resource)
+    return f"resource-{resource if plain else hashlib.sha256(resource.encode()).hexdigest()[:12]}"
+
+
+def _resource_field(resource: ResourceOption) -> forms.FloatField:
+    unit = f" ({resource.unit})" if resource.unit else ""
+    step = "1" if resource.whole else "any"
+    return forms.FloatField(
+        label=f"{resource.name}{unit}",
+        required=False,
+        min_value=resource.least,
+        max_value=resource.most,
+        widget=forms.NumberInput(
+            attrs={"step": step, "inputmode": "decimal", "placeholder": f"{resource.least:g}"}
+        ),
+        help_text=f"{resource.least:g} to {resource.most:g}; empty: {resource.least:g}.",
+    )
+
+
+def _duration_help(limits_s: tuple[int, int], *, paid: bool) -> str:
     least, most = limits_s
     limit = f"{most} s" if least == most else f"{least} to {most} s, depending on the environment"
-    return f"The node stops the job then. Empty: the environment's limit ({limit})."
+    then = " What a job costs at the most depends on it." if paid else ""
+    return f"The node stops the job then. Empty: the environment's limit ({limit}).{then}"

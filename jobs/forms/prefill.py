@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobs.forms.code import OWN, suggested_values, values_of_own
-from jobs.forms.launch import service_name, userdata_names
+from jobs.forms.launch import resource_name, service_name, userdata_names
 from jobs.forms.parameters import shown_value
-from jobs.selectors.launch import LaunchOptions
+from jobs.selectors.launch import PAID_SUFFIX, LaunchOptions
 from jobs.services.choosing import LaunchRequest, OwnAlgorithm
-from jobs.services.places import FREE
+from jobs.services.places import FREE, PAID
 
 
 def entered_again(data: Mapping[str, Any], *, lists: tuple[str, ...] = ("datasets",)) -> dict[str, Any]:
@@ -32,14 +32,17 @@ def first_values(
         "launch_key": launch_key,
         "datasets": [chosen] if chosen else [],
         "algorithm": next((a.did for a in options.algorithms if str(a.id) == algorithm), sole),
-        "environment": FREE,
+        "environment": FREE if options.any_free or not options.any_paid else PAID,
         **suggested_values(options.container),
     }
 
 
-def values_of_rerun(options: LaunchOptions, *, launch_key: uuid.UUID, again: LaunchRequest) -> dict[str, Any]:
+def values_of_rerun(
+    options: LaunchOptions, *, launch_key: uuid.UUID, again: LaunchRequest, instead: bool = False
+) -> dict[str, Any]:
     """Return what a form starts with that is to launch a former job again.
 
+    instead: in place of it, and somewhere else: where is left to be chosen.
     Code of one's own comes back to those who may run it, and to nobody else.
     """
     choices = {choice.ref: choice for choice in again.datasets}
@@ -47,7 +50,10 @@ def values_of_rerun(options: LaunchOptions, *, launch_key: uuid.UUID, again: Lau
         "launch_key": launch_key,
         "rerun_of": again.rerun_of,
         "datasets": list(choices),
-        "environment": again.environment,
+        "instead_of": again.rerun_of if instead else None,
+        "environment": "" if instead else f"{again.environment}{PAID_SUFFIX if again.paid else ''}",
+        "token": again.token,
+        **{resource_name(name): f"{amount:g}" for name, amount in (again.resources or {}).items()},
         "wallet": again.wallet if again.wallet in {w.label for w in options.wallets} else "",
         "max_duration_s": again.max_duration_s,
         "queue_wait_s": again.queue_wait_s,

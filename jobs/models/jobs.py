@@ -284,6 +284,11 @@ class Job(models.Model):
         return self.name
 
     @property
+    def needs_price(self) -> bool:
+        """Whether somebody has to look at a price before the same job is launched again."""
+        return not self.free or bool(self.most)
+
+    @property
     def algorithm_name(self) -> str:
         """What runs, in words: the published algorithm's name, or that it is code of one's own."""
         if self.algorithm is not None:

@@ -36,6 +36,7 @@ class Transport:
     admit: called before every attempt; the caller counts its request budget there and may raise.
     allow_private: only for hosts that an operator named.
     sleep: pauses between attempts to read; None means that there is one attempt only.
+    patience: how many seconds all further requests together may take, where somebody waits for them.
 
     Raises: Refused for a URL of any other kind.
     """
@@ -49,6 +50,7 @@ class Transport:
         monotonic: Callable[[], float],
         connect_timeout_s: float = 5.0,
         sleep: Callable[[float], None] | None = None,
+        patience: Callable[[], float] | None = None,
         user_agent: str = "ocean-portal",
         resolve: Resolve = socket.getaddrinfo,
         adapter: HTTPAdapter | None = None,
@@ -57,6 +59,7 @@ class Transport:
         self._admit = admit
         self._monotonic = monotonic
         self._sleep = sleep
+        self._patience = patience
         self._connect_timeout_s = connect_timeout_s
         self._pacing = self._pace(READ_S)
         guard = Guard(
@@ -228,6 +231,13 @@ class Transport:
     ) -> requests.Response:
         """Send once and read the headers of the answer."""
         data = None if body is None else _encoded(body)
+        if self._patience is not None and self._patience() <= 0:
+            raise Unreachable(
+                f"{self.host} was not asked any more: the answers before took too long.",
+                code="deadline",
+                retryable=True,
+                maybe_happened=False,
+            )
         self._admit()
         self._pacing = pacing
         pacing.progress()
@@ -315,12 +325,17 @@ class Transport:
             body=body,
             is_write=is_write,
             host=self.host,
+            retry_after=response.headers.get("Retry-After", ""),
         )
         return (explain(reply) if explain else None) or explain_generally(reply)
 
     def _pace(self, total_s: float, *, idle_s: float | None = None) -> Pacing:
+        if self._patience is not None:
+            total_s = max(0.0, min(total_s, self._patience()))
         return Pacing(
-            monotonic=self._monotonic, total_s=total_s, idle_s=total_s if idle_s is None else idle_s
+            monotonic=self._monotonic,
+            total_s=total_s,
+            idle_s=total_s if idle_s is None else min(idle_s, total_s),
         )
 
 

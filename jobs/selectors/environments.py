@@ -9,11 +9,11 @@ from typing import Any
 
 from django.db.models import Prefetch
 
-from jobs.models import Environment, Node
+from jobs.models import Environment, Node, Token
 from jobs.ocean.environments import Environment as Offer
 from jobs.ocean.environments import Resource, stored_environment
 from jobs.ocean.errors import BadAnswer
-from jobs.ocean.units import clean_text
+from jobs.ocean.units import Address, clean_text
 
 MORE_MAX = 40
 # What has a place of its own on the page. Source: recording 01, exchange 5; provider-v4 recording 20.
@@ -24,6 +24,8 @@ _SHOWN = frozenset(
         *("storageExpiry", "runningJobs", "queuedJobs", "runningfreeJobs", "queuedFreeJobs", "enableNetwork"),
     }
 )
+_NAMES = {"cpu": "CPU", "ram": "RAM", "disk": "Disk", "gpu": "GPU"}
+_UNITS = {"cpu": "cores", "ram": "GB", "disk": "GB"}
 _YES_OR_NO = {True: "yes", False: "no"}
 _LABELS = {
     "cpuType": "CPU type",
@@ -36,6 +38,9 @@ _LABELS = {
 }
 
 
+Symbols = Mapping[tuple[int, str], str]  # of tokens, by chain and address
+
+
 @dataclass(frozen=True)
 class ResourceRow:
     """A resource in the node's own unit. free_max: what a free job may take, None outside the tier."""
@@ -43,16 +48,28 @@ class ResourceRow:
     id: str
     total: float
     in_use: float
+    min: float
     max: float
     free_max: float | None
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return _NAMES.get(self.id, self.id)
+
+    @property
+    def unit(self) -> str:
+        """What it is counted in, "" where that is not known."""
+        return _UNITS.get(self.id, "")
 
 
 @dataclass(frozen=True)
 class FeeRow:
-    """A price as the node states it: tokens per minute for one unit of a resource."""
+    """A price as the node states it: tokens per minute for one unit of a resource. symbol: of the token, or ""."""
 
     chain_id: str
     token: str
+    symbol: str
     prices: tuple[tuple[str, str], ...]
 
 
@@ -70,6 +87,7 @@ class EnvironmentCard:
 
     price_min: per minute, in fee_token; "" where prices go by resource and stand in fees. last_seen: when the service
     itself last saw it. chain_id: 0 where it is bound to none. more: all else that was said of it.
+    tokens: what a paid job may be paid in, none where there are only free ones. least_s: what a paid job pays for at least.
     """
 
     id: int
@@ -86,6 +104,7 @@ class EnvironmentCard:
     free_limit_s: int = 0
     free_restricted: bool = False
     limit_s: int = 0
+    least_s: int = 0
     max_jobs: int = 0
     running: int = 0
     queued: int = 0
@@ -96,6 +115,8 @@ class EnvironmentCard:
     fees: tuple[FeeRow, ...] = ()
     price_min: str = ""
     fee_token: str = ""
+    fee_symbol: str = ""
+    tokens: tuple[str, ...] = ()
     consumer_address: str = ""
     last_seen: datetime | None = None
     more: tuple[Said, ...] = ()
@@ -131,6 +152,12 @@ class NodeList:
     free: int
 
 
+def symbols() -> Symbols:
+    """Return what the tokens that the portal has met are called; strangers' words."""
+    rows = Token.objects.values_list("network__chain_id", "address", "symbol")
+    return {(chain_id, address): symbol for chain_id, address, symbol in rows}
+
+
 def nodes(*, free_only: bool = False) -> NodeList:
     """List the portal's nodes; nodes belong to the operators and are the same for every team.
 
@@ -149,7 +176,7 @@ def _is_free(environment: EnvironmentCard) -> bool:
 
 def _cards() -> tuple[NodeCard, ...]:
     rows = Environment.objects.order_by("chain_id", "-has_free_tier", "description", "pk")
-    listed = Prefetch("environments", rows)
+    listed, known = Prefetch("environments", rows), symbols()
     return tuple(
         NodeCard(
             id=node.pk,
@@ -166,15 +193,18 @@ def _cards() -> tuple[NodeCard, ...]:
             asked_at=node.asked_at,
             trouble=node.trouble,
             environments=tuple(
-                sorted((card(row) for row in node.environments.all()), key=lambda c: c.gone_at is not None)
+                sorted(
+                    (card(row, known) for row in node.environments.all()), key=lambda c: c.gone_at is not None
+                )
             ),
         )
         for node in Node.objects.select_related("network").prefetch_related(listed).order_by("name", "pk")
     )
 
 
-def card(row: Environment) -> EnvironmentCard:
+def card(row: Environment, known: Symbols) -> EnvironmentCard:
     """Return what a page says of one environment."""
+    chain_id = row.chain_id or row.node.network.chain_id
     seen: dict[str, Any] = {
         "id": row.pk,
         "env_id": row.env_id,
@@ -199,6 +229,7 @@ def card(row: Environment) -> EnvironmentCard:
         free_limit_s=(free.max_duration_s or offer.max_duration_s) if free else 0,
         free_restricted=bool(free and (free.allowed_addresses or free.access_lists)),
         limit_s=offer.max_duration_s,
+        least_s=offer.min_duration_s,
         max_jobs=offer.max_jobs,
         running=offer.running_jobs,
         queued=offer.queued_jobs,
@@ -206,9 +237,11 @@ def card(row: Environment) -> EnvironmentCard:
         network_allowed=offer.network_allowed,
         platform=" ".join(str(platform[key]) for key in ("os", "architecture") if platform.get(key)),
         resources=_resources(offer),
-        fees=_fees(offer.fees),
+        fees=_fees(offer.fees, known),
         price_min="" if offer.price_min is None else f"{offer.price_min.normalize():f}",
         fee_token=offer.fee_token or "",
+        fee_symbol=known.get((chain_id, offer.fee_token or ""), ""),
+        tokens=_tokens(offer, chain_id=chain_id),
         consumer_address=offer.consumer_address,
         last_seen=_moment(offer.raw.get("lastSeen")),
         more=_more(offer.raw),
@@ -243,6 +276,7 @@ def _resources(offer: Offer) -> tuple[ResourceRow, ...]:
             id=resource.id,
             total=resource.total,
             in_use=resource.in_use,
+            min=resource.min,
             max=resource.max,
             free_max=free[resource.id].max if resource.id in free else None,
         )
@@ -250,19 +284,41 @@ def _resources(offer: Offer) -> tuple[ResourceRow, ...]:
     )
 
 
-def _fees(fees: dict[str, Any]) -> tuple[FeeRow, ...]:
+def _tokens(offer: Offer, *, chain_id: int) -> tuple[str, ...]:
+    """Return what jobs are paid in, on the chain that the environment takes orders on."""
+    if offer.price_min is not None:
+        return (str(offer.fee_token),) if offer.price_min and offer.fee_token else ()
+    return tuple(str(tariff.token) for tariff in offer.tariffs if tariff.chain_id == chain_id)
+
+
+def _fees(fees: dict[str, Any], known: Symbols) -> tuple[FeeRow, ...]:
     rows = []
     for chain_id, offers in fees.items():
         for offer in offers if isinstance(offers, list) else ():
             if not isinstance(offer, dict):
                 continue
             listed = offer.get("prices")
+            token = _address(str(offer.get("feeToken", ""))[:42])
             prices = [p for p in listed if isinstance(p, dict)] if isinstance(listed, list) else []
             rows.append(
                 FeeRow(
                     chain_id=str(chain_id)[:20],
-                    token=str(offer.get("feeToken", ""))[:42],
+                    token=token,
+                    symbol=known.get((_number(chain_id), token), ""),
                     prices=tuple((str(p.get("id", ""))[:40], str(p.get("price", ""))[:40]) for p in prices),
                 )
             )
     return tuple(rows)
+
+
+def _number(text: object) -> int:
+    digits = str(text)
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 16 else 0
+
+
+def _address(text: str) -> str:
+    """Write an address as the portal does; what is none stays as it was said."""
+    try:
+        return Address(text)
+    except ValueError:
+        return text

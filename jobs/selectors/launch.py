@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.access import Action, Actor, require
 from jobs.models import Asset, Environment, Node, Wallet
 from jobs.models.networks import normal_endpoint
 from jobs.selectors.catalogue import Parameter, parameters, trusted
-from jobs.selectors.environments import EnvironmentCard, card
+from jobs.selectors.environments import EnvironmentCard, Symbols, card, symbols
 
+PAID = "paid"  # the cheapest paid place that fits; see services.places
+PAID_SUFFIX = (
+    "-paid"  # of the choice of an environment's paid part; its free tier is named by the number alone
+)
 # Where no algorithm of the team says how Python runs.
 PYTHON = {"image": "python", "tag": "3.11-slim", "entrypoint": "python3 $ALGO"}
 
@@ -64,14 +68,59 @@ class AlgorithmOption:
 
 
 @dataclass(frozen=True)
+class TokenOption:
+    """What a paid job may be paid in. name: its symbol, or its address shortened."""
+
+    address: str
+    name: str
+
+
+@dataclass(frozen=True)
+class ResourceOption:
+    """How much of a resource a paid job may take. whole: there are no halves of it."""
+
+    id: str
+    name: str
+    unit: str
+    least: float
+    most: float
+    whole: bool
+
+
+@dataclass(frozen=True)
 class EnvironmentOption:
-    """An environment with a free tier. queue: a job can wait there; orders: starts need orders on the chain."""
+    """An environment's free tier, or its paid part. queue: a job can wait there; orders: starts need orders on the chain.
+
+    resources: what can be chosen of them, in the paid part only. tokens: what it is paid in.
+    """
 
     id: int
     node: str
     offer: EnvironmentCard
     queue: bool
     orders: bool
+    free: bool
+    limit_s: int
+    tokens: tuple[TokenOption, ...] = ()
+    resources: tuple[ResourceOption, ...] = ()
+
+    @property
+    def value(self) -> str:
+        """What a form says for it."""
+        return f"{self.id}" if self.free else f"{self.id}{PAID_SUFFIX}"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is still to be said of a choice of place. limits_s: the smallest and the largest limit of a job's duration.
+
+    tokens, resources: none for what is free. queue: a job can wait there.
+    """
+
+    limits_s: tuple[int, int]
+    tokens: tuple[TokenOption, ...]
+    resources: tuple[ResourceOption, ...]
+    queue: bool
 
 
 @dataclass(frozen=True)
@@ -95,23 +144,46 @@ class Objection:
 class LaunchOptions:
     """What can be chosen, and last what cannot.
 
-    paid_only: how many environments have no free tier. may_launch_code: whether this person may run code of their own;
-    container: one to begin with for that.
+    environments: free tiers, then paid parts. may_launch_code: whether this person may run code of their own; container:
+    one to begin with for that.
     """
 
     datasets: tuple[DatasetOption, ...]
     algorithms: tuple[AlgorithmOption, ...]
     environments: tuple[EnvironmentOption, ...]
     wallets: tuple[WalletOption, ...]
-    paid_only: int
     may_launch_code: bool
     container: Mapping[str, Any]
 
     @property
-    def limits_s(self) -> tuple[int, int]:
-        """The smallest and the largest duration limit of the environments; zeros when there is none."""
-        limits = [e.offer.free_limit_s for e in self.environments]
-        return (min(limits), max(limits)) if limits else (0, 0)
+    def any_free(self) -> bool:
+        """Whether a job can run for free anywhere."""
+        return any(e.free for e in self.environments)
+
+    @property
+    def any_paid(self) -> bool:
+        """Whether a job can be paid for anywhere."""
+        return any(not e.free for e in self.environments)
+
+    def environment(self, value: str) -> EnvironmentOption | None:
+        """Return the environment that a form's value means."""
+        return next((e for e in self.environments if e.value == value), None)
+
+    def terms(self, value: str) -> Terms:
+        """Return what is to be said of a place. value: of one, or what leaves the choice to the portal."""
+        chosen = self.environment(value)
+        if chosen is not None:
+            among = [chosen]
+        else:
+            among = [e for e in self.environments if e.free != (value == PAID)] or list(self.environments)
+        limits = [e.limit_s for e in among]
+        tokens = {token.address: token for e in among for token in e.tokens}
+        return Terms(
+            limits_s=(min(limits), max(limits)) if limits else (0, 0),
+            tokens=tuple(tokens.values()) if value == PAID or chosen else (),
+            resources=_merged(among) if value == PAID or chosen else (),
+            queue=any(e.queue for e in among),
+        )
 
     @property
     def any_queue(self) -> bool:
@@ -121,7 +193,7 @@ class LaunchOptions:
     @property
     def any_orders(self) -> bool:
         """Whether a start anywhere needs orders on the chain."""
-        return any(e.orders for e in self.environments)
+        return any(e.orders or not e.free for e in self.environments)
 
     @property
     def asks_userdata(self) -> bool:
@@ -166,28 +238,67 @@ def options(*, actor: Actor) -> LaunchOptions:
     nodes = {normal_endpoint(n.base_url): n for n in Node.objects.only("name", "base_url", "dialect")}
     datasets = [_dataset(a, nodes) for a in assets if a.kind == Asset.Kind.DATASET]
     algorithms = [_algorithm(a) for a in assets if a.kind == Asset.Kind.ALGORITHM]
+    known = symbols()
     offered = [
-        EnvironmentOption(
-            id=row.pk,
-            node=row.node.name,
-            offer=card(row),
-            queue=row.node.can.queue,
-            orders=row.node.can.orders,
-        )
+        option
         for row in Environment.objects.filter(gone_at=None)
-        .select_related("node")
+        .select_related("node__network")
         .order_by("node__name", "chain_id", "pk")
+        for option in _environment(row, known)
     ]
-    free = tuple(e for e in offered if e.offer.has_free_tier and e.offer.readable)
     return LaunchOptions(
         datasets=tuple(sorted(datasets, key=lambda d: bool(d.reason))),
         algorithms=tuple(sorted(algorithms, key=lambda a: bool(a.reason))),
-        environments=free,
+        environments=tuple(sorted(offered, key=lambda e: not e.free)),
         wallets=_wallets(team_id=actor.team_id),
-        paid_only=len(offered) - len(free),
         may_launch_code=actor.may(Action.LAUNCH_CODE),
         container=_python_container(a.container or {} for a in assets),
     )
+
+
+def _environment(row: Environment, known: Symbols) -> list[EnvironmentOption]:
+    """Return how jobs can run in an environment: for free, for money, or both."""
+    offer = card(row, known)
+    if not offer.readable:
+        return []
+    free = EnvironmentOption(
+        id=row.pk,
+        node=row.node.name,
+        offer=offer,
+        queue=row.node.can.queue,
+        orders=row.node.can.orders,
+        free=True,
+        limit_s=offer.free_limit_s,
+    )
+    chain_id = row.chain_id or row.node.network.chain_id
+    paid = replace(
+        free,
+        free=False,
+        orders=True,
+        limit_s=offer.limit_s,
+        tokens=tuple(
+            TokenOption(address=t, name=known.get((chain_id, t)) or f"{t[:6]}…{t[-4:]}") for t in offer.tokens
+        ),
+        resources=()
+        if offer.price_min
+        else tuple(
+            ResourceOption(
+                id=r.id, name=r.name, unit=r.unit, least=r.min, most=r.max, whole=r.id in ("cpu", "gpu")
+            )
+            for r in offer.resources
+        ),
+    )
+    return [*([free] if offer.has_free_tier else []), *([paid] if offer.tokens else [])]
+
+
+def _merged(options: Iterable[EnvironmentOption]) -> tuple[ResourceOption, ...]:
+    """Return the resources of several places, as much as any of them gives."""
+    found: dict[str, ResourceOption] = {}
+    for option in options:
+        for new in option.resources:
+            old = found.get(new.id, new)
+            found[new.id] = replace(new, least=min(old.least, new.least), most=max(old.most, new.most))
+    return tuple(found.values())
 
 
 def _objection(*, dataset: str, algorithm: str, refused: bool) -> Objection:

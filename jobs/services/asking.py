@@ -26,6 +26,7 @@ from jobs.ocean.compute import (
     ComputeBackend,
     Needs,
     OrderNeed,
+    PaymentNeed,
     ProviderFee,
     StartRequest,
     stored_environment,
@@ -37,6 +38,12 @@ from jobs.services.gateway import network_of
 
 FEE_VALID_FOR = timedelta(days=1)  # of orders that cost nothing, so that the next launches find them good
 FEE_MARGIN = timedelta(hours=1)
+# A Provider counts the seconds up to the fee's end by its own clock: a quote asks for so much more, or a launch at its
+# price would find it a second's worth too low.
+QUOTE_SPARE = timedelta(seconds=2)
+# How long a node may want to lock beyond the job's own time; it ships with one hour. Source: ocean-node recording 34,
+# exchange 16.
+LOCK_SPARE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,8 @@ class Part:
 class Wish:
     """What is to be started. parts: the datasets in order, then the algorithm if it is published.
 
-    request: without orders. free: nothing is to be paid for the time. job_id: None for a quote.
+    request: without orders. free: nothing is to be paid for the time. job_id: None for a quote. instead_of: a job that
+    ends when this is launched; what it has ordered is there for this one then.
     """
 
     node: Node
@@ -66,6 +74,7 @@ class Wish:
     max_duration_s: int
     free: bool
     job_id: uuid.UUID | None = None
+    instead_of: uuid.UUID | None = None
 
     @cached_property
     def offer(self) -> EnvironmentOffer:
@@ -136,12 +145,11 @@ def ask_service(*, wish: Wish, backend: ComputeBackend, now: datetime) -> Asked:
     """Ask a service what it wants to see on the chain; the team's good orders are offered to it.
 
     Raises:
-        CannotOrder: it cannot reach a dataset's file.
+        CannotOrder: it cannot reach a dataset's file, or the algorithm's where the time is paid for.
         OceanError: from the service.
     """
-    for part, dataset in zip(wish.parts, wish.request.datasets, strict=False):
-        if isinstance(dataset, AssetInput):
-            _refuse_unreachable(part=part, backend=backend)
+    for part in wish.parts[: len(wish.request.datasets) if wish.free else None]:
+        _refuse_unreachable(part=part, backend=backend)
     known = tuple(
         _known_order(wish=wish, part=part, consumer=wish.offer.consumer_address) for part in wish.parts
     )
@@ -207,7 +215,7 @@ def _known_order(*, wish: Wish, part: Part, consumer: str) -> Order | None:
             transaction__status=Transaction.Status.CONFIRMED,
             transaction__network=wish.network,
         )
-        .filter(not_held(wish.job_id))
+        .filter(not_held(wish.job_id or wish.instead_of))
         .select_related("transaction", "renews__transaction")
         .order_by("-pk")
         .first()
@@ -228,10 +236,25 @@ def _fee_until(
     A service is asked for one time for all; a later one would have every order renewed. Where time costs, no more of it is
     asked for than the job may take.
     """
-    longest = now + timedelta(seconds=wish.max_duration_s)
-    at_least = longest if price else longest + FEE_MARGIN
-    good = [order.fee_valid_until for order in known if order and order.fee_valid_until >= at_least]
-    return min(good, default=at_least if price else max(at_least, now + FEE_VALID_FOR))
+    longest = timedelta(seconds=wish.max_duration_s)
+    there = [order for order in known if order]
+    if not price:
+        at_least = now + longest + FEE_MARGIN
+        good = [order.fee_valid_until for order in there if order.fee_valid_until >= at_least]
+        return min([*good, max(at_least, now + FEE_VALID_FOR)])
+    at_least = now + longest + (QUOTE_SPARE if wish.job_id is None else timedelta())
+    # What this job has paid for itself is not paid for again because some of its time went by without a start.
+    own = [order.fee_valid_until for order in there if order.transaction.job_id == wish.job_id]
+    at_least = min([at_least, *[until for until in own if until - now >= longest / 2]])
+    last = max([order.fee_valid_until for order in there], default=now)
+    if last < at_least:
+        return at_least
+    # Time is paid for in one of the orders. Where none that lasts as long as the others did so, the service would take all
+    # of them and then refuse the start: the time has to go beyond them, so that it names its fee anew.
+    # Source: provider v2.1.6, workflow_validator.py; recording 63.
+    if not any(order.fee_wei > 0 and order.fee_valid_until == last for order in there):
+        return last + timedelta(seconds=1)
+    return at_least
 
 
 def _offering(request: StartRequest, known: Sequence[Order | None]) -> StartRequest:
@@ -248,7 +271,13 @@ def _offering(request: StartRequest, known: Sequence[Order | None]) -> StartRequ
 
 
 def sorted_out(*, wish: Wish, asked: Asked) -> tuple[dict[int, Order], list[Wanted]]:
-    """Compare what the service wants with what there is: orders to be used, by place, and orders to be made."""
+    """Compare what the service wants with what there is: orders to be used, by place, and orders to be made.
+
+    Raises:
+        CannotOrder: what it says does not fit what the portal knows.
+    """
+    if asked.needs.payment is not None:
+        _check_payment(wish=wish, need=asked.needs.payment)
     needs = asked.needs.orders
     if len(needs) != len(wish.parts):
         raise CannotOrder("The service did not say for each asset what it wants ordered.", code="initialize")
@@ -286,9 +315,8 @@ def _check_fee(*, wish: Wish, part: Part, need: OrderNeed, fee: ProviderFee, unt
         raise CannotOrder(
             f"The service names another datatoken for “{part.name}” than its description.", code="datatoken"
         )
-    addresses = wish.node.said.get("addresses", {})
-    expected = addresses.get(str(wish.network.chain_id)) or wish.node.provider_address
-    if not expected or fee.address != Address(expected):
+    expected = _payee_of(wish)
+    if expected is None or fee.address != expected:
         raise CannotOrder(
             f"The fee for “{part.name}” is to go to an address that is not known as the service's.",
             code="fee",
@@ -304,3 +332,39 @@ def _check_fee(*, wish: Wish, part: Part, need: OrderNeed, fee: ProviderFee, unt
             "environment is free. Nothing was paid.",
             code="unexpected_fee",
         )
+
+
+def _check_payment(*, wish: Wish, need: PaymentNeed) -> None:
+    """Let money go through the contract alone that the operator named, to the node alone, and not stay there for long."""
+    known = wish.network.contracts.get("Escrow")
+    if not isinstance(known, str) or need.escrow != Address.parse(known):
+        raise CannotOrder(
+            "The node wants to be paid through a contract that this portal's operator does not know "
+            f"({need.escrow}). Nothing was paid.",
+            code="escrow",
+        )
+    payment = wish.request.payment
+    if payment is None or (need.chain_id, need.token) != (payment.chain_id, payment.token):
+        raise CannotOrder(
+            f"The node wants to be paid in another token than it was asked for ({need.token}). Nothing was paid.",
+            code="payment",
+        )
+    if need.payee not in (_payee_of(wish), wish.offer.consumer_address):
+        raise CannotOrder(
+            f"The node wants the money to go to an address that is not known as its own ({need.payee}). Nothing was paid.",
+            code="payee",
+        )
+    longest_s = wish.max_duration_s + (wish.request.queue_wait_s or 0) + int(LOCK_SPARE.total_seconds())
+    if need.min_lock_s > longest_s:
+        raise CannotOrder(
+            f"The node wants to lock the money for {need.min_lock_s} seconds, and {longest_s} are enough for this job. "
+            "Nothing was paid.",
+            code="lock_time",
+        )
+
+
+def _payee_of(wish: Wish) -> Address | None:
+    """Return the address that the service said is its own on this chain."""
+    addresses = wish.node.said.get("addresses", {})
+    said = addresses.get(str(wish.network.chain_id)) or wish.node.provider_address
+    return Address(said) if said else None

@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
 from jobs.access import Action, Actor, require
-from jobs.errors import InvalidInput
-from jobs.models import Asset, Environment, Node, Wallet
+from jobs.errors import InvalidInput, NotAllowed
+from jobs.lifecycle import State
+from jobs.models import Asset, Environment, Job, Node, Wallet
 from jobs.models.networks import normal_endpoint
 from jobs.services import catalogue, places
-from jobs.services.places import Place, PlaceWish
+from jobs.services.places import PAID, Option, Place, PlaceWish
 
 PARAMETERS_MAX_BYTES = 20_000  # a node takes bodies up to 100 kB (recording 17, exchange 29)
 CODE_MAX_BYTES = 60_000  # leaves room beside it for everything else, written as JSON
@@ -61,6 +62,7 @@ class LaunchRequest:
     paid: run in the paid part of an environment that has a free tier too. token: the address of what it is paid in, ""
         for the first that the environment takes and the wallet may spend. resources: amounts by id; None takes the least.
     most: the most that is agreed to, in wei by token; without it nothing is spent.
+    instead_of: a job that waits for a person, which ends when this one is launched; its orders are this one's then.
     algorithm: a DID or a name as of a dataset; or code of one's own.
     wallet: the number of a Wallet row, or its label.
     max_duration_s, queue_wait_s: None takes the environment's limit for both.
@@ -79,6 +81,7 @@ class LaunchRequest:
     token: str = ""
     resources: Mapping[str, float] | None = None
     most: Mapping[str, int] = field(default_factory=dict)
+    instead_of: uuid.UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class _Algorithm:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a launch writes down."""
+    """What a launch writes down. takes_orders: a start there needs orders on the chain, a free one too."""
 
     inputs: tuple[_Input, ...]
     algorithm: _Algorithm
@@ -114,15 +117,18 @@ class Plan:
     free: bool
     payment_token: str
     resources: dict[str, float] | None
+    takes_orders: bool
+    instead_of: uuid.UUID | None
 
 
 def plan(*, actor: Actor, request: LaunchRequest) -> Plan:
     """Check a request and find what it names.
 
     Raises:
-        NotAllowed: the role does not include running code of one's own.
+        NotAllowed: the role does not include running code of one's own, or ending the job that this one replaces.
         InvalidInput: something entered cannot be used; its field is named.
     """
+    _refuse_to_replace(actor=actor, job_id=request.instead_of)
     inputs = _inputs(actor=actor, choices=request.datasets)
     if isinstance(request.algorithm, OwnAlgorithm):
         algorithm = _own_algorithm(actor=actor, own=request.algorithm)
@@ -130,15 +136,11 @@ def plan(*, actor: Actor, request: LaunchRequest) -> Plan:
         algorithm = _algorithm(actor=actor, ref=request.algorithm)
     node_ids = _serving_nodes(inputs)
     wallet = _wallet(actor=actor, ref=request.wallet)
-    wish = PlaceWish(
-        ref=request.environment,
-        paid=request.paid,
-        token=request.token,
-        resources=request.resources,
-        max_duration_s=request.max_duration_s,
-    )
     place = places.find(
-        wish=wish, wallet=wallet, node_ids=node_ids, chain_ids={x.dataset.chain_id for x in inputs}
+        wish=_place_wish(request),
+        wallet=wallet,
+        node_ids=node_ids,
+        chain_ids={x.dataset.chain_id for x in inputs},
     )
     if place.takes_orders:
         _refuse_other_chains(inputs=inputs, algorithm=algorithm, environment=place.environment)
@@ -180,8 +182,56 @@ def plan(*, actor: Actor, request: LaunchRequest) -> Plan:
         name=(request.name.strip() or f"{algorithm.name}, {names}")[:200],
         free=place.free,
         payment_token=place.token,
-        resources=places.checked_resources(given=request.resources, place=place),
+        resources=places.checked_resources(
+            given=request.resources, place=place, picked=request.environment == PAID
+        ),
+        takes_orders=place.takes_orders,
+        instead_of=request.instead_of,
     )
+
+
+def options(*, actor: Actor, request: LaunchRequest) -> list[Option]:
+    """Return every place where a job could run with what was entered: the free ones first, then the cheapest.
+
+    What was chosen as its place does not count. Raises: InvalidInput
+    """
+    inputs = _inputs(actor=actor, choices=request.datasets)
+    wish = replace(_place_wish(request), token="")
+    there = {"node_ids": _serving_nodes(inputs), "chain_ids": {x.dataset.chain_id for x in inputs}}
+    wallet = _wallet(actor=actor, ref=request.wallet)
+    return [
+        *places.free_options(wish=wish, **there),
+        *places.paid_options(wish=wish, wallet=wallet, **there),
+    ]
+
+
+def _place_wish(request: LaunchRequest) -> PlaceWish:
+    return PlaceWish(
+        ref=request.environment,
+        paid=request.paid,
+        token=request.token,
+        resources=request.resources,
+        max_duration_s=request.max_duration_s,
+    )
+
+
+def _refuse_to_replace(*, actor: Actor, job_id: uuid.UUID | None) -> None:
+    """Refuse to replace a job that does not wait for a person, or that this person may not end."""
+    if job_id is None:
+        return
+    job = Job.objects.filter(team_id=actor.team_id, pk=job_id).only("state", "launched_by").first()
+    if job is None or job.state != State.NEEDS_ATTENTION:
+        raise InvalidInput(
+            "The job that this one was to replace does not wait for anybody any more. Look at it first; "
+            "a launch from a fresh page replaces nothing.",
+            field="instead_of",
+            code="not_waiting",
+        )
+    if not actor.may_stop(launched_by_id=job.launched_by_id):
+        raise NotAllowed(
+            f"Your role in this team is {actor.role}: you may not end the job that this one was to replace. "
+            "Ask who launched it, or an admin."
+        )
 
 
 def _inputs(*, actor: Actor, choices: tuple[DatasetChoice, ...]) -> tuple[_Input, ...]:

@@ -59,9 +59,12 @@ class NoChain(PortalError):
 
 
 @contextmanager
-def open_node(*, node: Node, purpose: Purpose, clock: Clock) -> Iterator[ComputeBackend]:
+def open_node(
+    *, node: Node, purpose: Purpose, clock: Clock, patience: Callable[[], float] | None = None
+) -> Iterator[ComputeBackend]:
     """Yield the client for a node; every request it makes is counted against the node's budget.
 
+    patience: how many seconds are left for all of them, where a person waits.
     Raises:
         InTransaction: the caller holds a transaction open.
         OutOfBudget: (from any call on the client) the node was asked often enough.
@@ -81,6 +84,7 @@ def open_node(*, node: Node, purpose: Purpose, clock: Clock) -> Iterator[Compute
                     allow_private=node.allow_private,
                     monotonic=time.monotonic,
                     sleep=time.sleep,
+                    patience=patience,
                 )
             )
 
@@ -96,9 +100,10 @@ def open_node(*, node: Node, purpose: Purpose, clock: Clock) -> Iterator[Compute
 
 
 @contextmanager
-def open_chain(*, network: Network) -> Iterator[Chain]:
+def open_chain(*, network: Network, patience: Callable[[], float] | None = None) -> Iterator[Chain]:
     """Yield the client for a network's chain, once its endpoint has said that it is one of that chain.
 
+    patience: as in `open_node`.
     Raises:
         InTransaction: the caller holds a transaction open.
         NoChain: the network has no RPC endpoint.
@@ -117,6 +122,7 @@ def open_chain(*, network: Network) -> Iterator[Chain]:
         allow_private=network.allow_private,
         monotonic=time.monotonic,
         sleep=time.sleep,
+        patience=patience,
     ) as transport:
         chain = Chain(transport)
         found = chain.chain_id()

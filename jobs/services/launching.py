@@ -23,10 +23,11 @@ from jobs.services.choosing import DatasetChoice, LaunchRequest, OwnAlgorithm
 def launch(*, actor: Actor, request: LaunchRequest, launch_key: uuid.UUID, now: datetime) -> uuid.UUID:
     """Record a job and hand it to the worker; return its id.
 
-    The same launch key is the same launch: a double click gets the job that the first click made.
+    The same launch key is the same launch: a double click gets the job that the first click made. A job that this one
+    replaces ends in the same commit, so that its orders are free for this one.
 
     Raises:
-        NotAllowed: the role does not include launching.
+        NotAllowed: the role does not include launching, or ending the job that is replaced.
         InvalidInput: something entered cannot be used; its field is named. Nothing was written.
     """
     require(actor, Action.LAUNCH)
@@ -80,6 +81,8 @@ def launch(*, actor: Actor, request: LaunchRequest, launch_key: uuid.UUID, now: 
                 actor_id=actor.user_id,
             )
             queue.enqueue(queue.Task.ADVANCE, job.pk)
+            if plan.instead_of is not None:
+                _replace(actor=actor, old=plan.instead_of, new=job, now=now)
     except IntegrityError:
         known = _launched(actor=actor, launch_key=launch_key)
         if known is not None:
@@ -92,8 +95,29 @@ def launch(*, actor: Actor, request: LaunchRequest, launch_key: uuid.UUID, now: 
     return job.pk
 
 
+def _replace(*, actor: Actor, old: uuid.UUID, new: Job, now: datetime) -> None:
+    """End a job that waits for a person, for the one that takes its place. Raises: InvalidInput, if it does not wait."""
+    if not Job.objects.move(
+        job_id=old,
+        before=State.NEEDS_ATTENTION,
+        after=State.CANCELLED,
+        now=now,
+        reason="replaced",
+        message=f"Replaced by “{new.name}”, which {actor.name} launched in its place."[:500],
+        actor_id=actor.user_id,
+        ended_at=now,
+    ):
+        raise InvalidInput(
+            "The job that this one was to replace does not wait for anybody any more. Nothing was launched.",
+            field="instead_of",
+            code="not_waiting",
+        )
+
+
 def rerun_request(*, actor: Actor, job_id: uuid.UUID) -> LaunchRequest:
     """Return the request that would launch the same job again, with the rights of whoever asks.
+
+    What was agreed to for the first one is not agreed to for this one.
 
     Raises:
         NotAllowed, Missing
@@ -116,7 +140,6 @@ def rerun_request(*, actor: Actor, job_id: uuid.UUID) -> LaunchRequest:
         paid=not job.free,
         token=job.payment_token,
         resources=job.resources,
-        most={token: int(amount) for token, amount in job.most.items()},
     )
 
 
@@ -125,9 +148,16 @@ def rerun(*, actor: Actor, job_id: uuid.UUID, launch_key: uuid.UUID, now: dateti
 
     Raises:
         NotAllowed, Missing
-        InvalidInput: what it needs is no longer there (wallet disabled, environment gone).
+        InvalidInput: what it needs is no longer there (wallet disabled, environment gone); or it costs money, and its
+            price has to be looked at first (code not_agreed).
     """
     request = rerun_request(actor=actor, job_id=job_id)
+    if _job(actor=actor, job_id=job_id).needs_price:
+        raise InvalidInput(
+            "Running this job again costs money. Open it with “Run with changes”, look at the price, and agree to it.",
+            field="environment",
+            code="not_agreed",
+        )
     return launch(actor=actor, request=request, launch_key=launch_key, now=now)
 
 

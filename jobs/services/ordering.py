@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from django.db import transaction
-from django.db.models import Max
 
 from jobs.errors import CannotOrder, PortalError
 from jobs.lifecycle import State
 from jobs.models import EscrowAccount, Job, JobInput, Order, SpendingLimit, Transaction
-from jobs.ocean.units import Wei, from_wei
+from jobs.ocean.units import Address, Wei, from_wei
 from jobs.services import asking, outlays, payments, sending, tokens
 from jobs.services.asking import Wish, not_held
 from jobs.services.budget import Purpose
 from jobs.services.gateway import Clock, open_chain, open_node
 from jobs.services.outlays import Outlay, Step
+from jobs.services.payments import NOTHING_BEFORE, Before
 from jobs.services.starts import start_request
 
 NO_END = 253_370_764_800  # the year 9999
@@ -50,11 +50,13 @@ def plan(*, job: Job, holder: str, clock: Clock) -> None:
         return
     nonce = payments.turn_to_spend(job=job, network=wish.network)
     with open_chain(network=wish.network) as chain:
+        sending.refuse_an_old_view(chain=chain, network=wish.network, address=job.wallet.address)
         outlay = outlays.work_out(wish=wish, asked=asked, chain=chain)
         tokens.learn(chain=chain, network=wish.network, addresses=outlay.spent)
-    refuse_what_nobody_agreed_to(job=job, wish=wish, outlay=outlay)
+    before = payments.paid_before(job=job)
+    refuse_what_nobody_agreed_to(job=job, wish=wish, outlay=outlay, before=before)
     refuse_what_the_wallet_lacks(wish=wish, outlay=outlay)
-    refuse_above_the_limits(wish=wish, outlay=outlay)
+    refuse_above_the_limits(wish=wish, outlay=outlay, before=before)
     if outlay.spent and nonce is None:
         raise OrderTaken("Another job pays from this wallet now; this one goes on after it.")
     _write(job=job, holder=holder, wish=wish, outlay=outlay, now=now, nonce=nonce if outlay.spent else None)
@@ -66,24 +68,45 @@ def is_used_again(job: Job) -> bool:
     return any(order is not None and order.transaction.job_id != job.pk for order in mine)
 
 
-def refuse_what_nobody_agreed_to(*, job: Job, wish: Wish, outlay: Outlay) -> None:
-    """Refuse an outlay above what the launcher saw and agreed to. Raises: CannotOrder, with the numbers."""
-    for token, amount in outlay.spent.items():
+def refuse_what_nobody_agreed_to(
+    *, job: Job, wish: Wish, outlay: Outlay, before: Before = NOTHING_BEFORE
+) -> None:
+    """Refuse an outlay above what the launcher saw and agreed to. Raises: CannotOrder, with the numbers.
+
+    before: what the job has paid already, which what it pays now comes on top of.
+    """
+    for token in outlay.spent:
         agreed = int(job.most.get(token, 0))
-        if amount <= agreed:
+        amount, gone = _in_all(token=token, outlay=outlay, before=before)
+        if amount + gone <= agreed:
             continue
-        cost = tokens.told(network=wish.network, token=token, amount_wei=amount)
+        cost, earlier, most = (
+            tokens.told(network=wish.network, token=token, amount_wei=wei) for wei in (amount, gone, agreed)
+        )
         if not job.most:
             raise CannotOrder(
                 f"This start costs {cost}, which nobody has agreed to. Launch it again and look at its price.",
                 code="not_agreed",
             )
-        most = tokens.told(network=wish.network, token=token, amount_wei=Wei(agreed))
         raise CannotOrder(
-            f"The price has changed: it is {cost} now, and {most} was agreed to. Nothing was paid. "
+            f"This start takes {cost} more, and {most} was agreed to for this job, which has paid {earlier} before. "
+            "Nothing more was paid. Run it again to see the new price."
+            if gone
+            else f"The price has changed: it is {cost} now, and {most} was agreed to. Nothing was paid. "
             "Run it again to see the new price.",
             code="price_changed",
         )
+
+
+def _in_all(*, token: str, outlay: Outlay, before: Before) -> tuple[int, int]:
+    """Return what a start takes of a token, and what its job has paid before: whichever way of counting is higher.
+
+    What was paid into the escrow for this job is counted once while it is there. Where it is not there any more, somebody
+    has locked it; a second deposit is then what this job moves from the wallet.
+    """
+    price = outlay.spent.get(Address(token), 0), before.spent.get(token, 0)
+    from_wallet = outlay.needed.get(Address(token), 0), before.moved.get(token, 0)
+    return max(price, from_wallet, key=sum)
 
 
 def refuse_what_the_wallet_lacks(*, wish: Wish, outlay: Outlay) -> None:
@@ -94,21 +117,22 @@ def refuse_what_the_wallet_lacks(*, wish: Wish, outlay: Outlay) -> None:
             raise CannotOrder(
                 f"The wallet “{wish.wallet.label}” has {tokens.told(network=wish.network, token=token, amount_wei=there)}; "
                 f"this start needs {tokens.told(network=wish.network, token=token, amount_wei=needed)}. "
-                "Send it what is missing, then run the job again.",
+                "Send it what is missing, then launch again.",
                 code="insufficient_funds",
             )
     if outlay.steps and outlay.coin_wei < outlay.gas_wei:
         raise CannotOrder(
             f"The wallet “{wish.wallet.label}” has {from_wei(outlay.coin_wei).normalize():f} of {wish.network.name}'s own "
             f"coin for gas; {len(outlay.steps)} transactions may need up to {from_wei(outlay.gas_wei).normalize():f}. "
-            "Send it some, then run the job again.",
+            "Send it some, then launch again.",
             code="insufficient_funds",
         )
 
 
-def refuse_above_the_limits(*, wish: Wish, outlay: Outlay) -> None:
+def refuse_above_the_limits(*, wish: Wish, outlay: Outlay, before: Before = NOTHING_BEFORE) -> None:
     """Refuse an outlay above the wallet's limit for one job; what has no limit may not be spent at all.
 
+    before: what the job has paid already; it counts too.
     Raises: CannotOrder, with the numbers.
     """
     limits = {
@@ -117,8 +141,8 @@ def refuse_above_the_limits(*, wish: Wish, outlay: Outlay) -> None:
             wallet=wish.wallet, token__network=wish.network
         ).select_related("token")
     }
-    for token, amount in outlay.spent.items():
-        limit = Wei(int(limits.get(token, 0)))
+    for token in outlay.spent:
+        amount, limit = sum(_in_all(token=token, outlay=outlay, before=before)), limits.get(token, 0)
         if amount > limit:
             cost = tokens.told(network=wish.network, token=token, amount_wei=amount)
             allowed = tokens.told(network=wish.network, token=token, amount_wei=limit)
@@ -134,7 +158,6 @@ def _write(*, job: Job, holder: str, wish: Wish, outlay: Outlay, now: datetime, 
     rows = list(job.inputs.order_by("position"))
     need = outlay.payment
     with transaction.atomic():
-        last = Transaction.objects.filter(job=job).aggregate(last=Max("sequence"))["last"]
         if not Job.objects.move(
             job_id=job.pk,
             before=State.REQUESTED,
@@ -142,9 +165,7 @@ def _write(*, job: Job, holder: str, wish: Wish, outlay: Outlay, now: datetime, 
             now=now,
             holder=holder,
             message=_told(outlay),
-            data={
-                "first_transaction": 0 if last is None else last + 1
-            },  # what failed before is of another plan
+            data=payments.mark_of_plan(job=job),
             next_check_at=now,
             trouble="",
             trouble_count=0,

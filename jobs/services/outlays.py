@@ -127,7 +127,7 @@ class _Work:
                 self._chain,
                 network=network,
                 wallet=wallet,
-                job_id=self._wish.job_id,
+                job_id=self._wish.job_id or self._wish.instead_of,
                 datatoken=datatoken,
                 count=count,
             )
@@ -180,7 +180,9 @@ class _Work:
             if fee.amount_wei:
                 drawn[fee.token, datatoken] += fee.amount_wei
                 self._spend(
-                    f"Fee of the service, with “{want.part.name}”", token=fee.token, amount_wei=fee.amount_wei
+                    f"Fee of the service, with “{want.part.name}”",
+                    token=fee.token,
+                    amount_wei=fee.amount_wei,
                 )
             market = pricing.read_terms(self._chain, datatoken=datatoken).order_fee
             if market is not None and want.renews is None:

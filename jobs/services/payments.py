@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Max, Q
 
 from jobs.errors import CannotOrder
 from jobs.lifecycle import State
@@ -52,9 +54,8 @@ def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
                 waited = now - min(tx.sent_at or now for tx in under_way)
                 smooth = waited < SEND_AGAIN and not any(tx.trouble for tx in under_way)
                 return now + (LOOK_SOON if smooth else LOOK_LATER)
-            bad = _failed(job=job)
-            if bad is not None:
-                _fail(job=job, bad=bad, holder=holder, now=now)
+            if failed := _failed(job):
+                _fail(job=job, bad=failed[0], holder=holder, now=now)
                 return None
             job.refresh_from_db(fields=["cancel_requested_at"])
             if job.cancel_requested_at is not None:
@@ -158,15 +159,56 @@ def _free_for(job: Job) -> Q:
     return Q(payer=None) | Q(payer=job.pk) | ~Q(payer__state__in=SPENDING)
 
 
+def mark_of_plan(*, job: Job) -> dict[str, int]:
+    """Return what the event of a new plan keeps: where its transactions begin. Those before are an earlier plan's."""
+    last = job.transactions.aggregate(last=Max("sequence"))["last"]
+    return {"first_transaction": 0 if last is None else last + 1}
+
+
+def _failed(job: Job) -> list[Transaction]:
+    """Return what the chain refused, or a person cancelled, of the job's latest plan; what failed before is history."""
+    failed = job.transactions.in_order(*FAILED)
+    if not failed:
+        return []
+    planned = job.events.filter(before=State.REQUESTED, after=State.PAYING).order_by("-pk").first()
+    first = planned.data.get("first_transaction", 0) if planned is not None else 0
+    return [tx for tx in failed if tx.sequence >= first]
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a job has paid so far, in wei by token. moved: out of its wallet; spent: the same without the escrow.
+
+    What is in the escrow is the wallet's still, and the next start takes it from there.
+    """
+
+    moved: Mapping[str, int] = field(default_factory=dict)
+    spent: Mapping[str, int] = field(default_factory=dict)
+
+
+NOTHING_BEFORE = Before()
+
+
+def paid_before(*, job: Job) -> Before:
+    """Add up what a job has paid so far."""
+    moved: dict[str, int] = defaultdict(int)
+    spent: dict[str, int] = defaultdict(int)
+    done = job.transactions.filter(status=Transaction.Status.CONFIRMED, amount_wei__gt=0).exclude(token="")
+    for token, amount, purpose in done.values_list("token", "amount_wei", "purpose"):
+        moved[token] += amount
+        if purpose != Transaction.Purpose.DEPOSIT:
+            spent[token] += amount
+    return Before(moved=moved, spent=spent)
+
+
 def told_paid(*, job: Job) -> str:
     """Say what a job has moved from its wallet so far, such as "2.5 OCEAN"; "" for nothing."""
-    done = job.transactions.filter(status=Transaction.Status.CONFIRMED, amount_wei__gt=0).exclude(token="")
-    sums: dict[str, int] = defaultdict(int)
-    for token, amount in done.values_list("token", "amount_wei"):
-        sums[token] += amount
+    moved = paid_before(job=job).moved
+    if not moved:
+        return ""
     network = network_of(node=job.node, environment=job.environment)
     return " and ".join(
-        tokens.told(network=network, token=token, amount_wei=total) for token, total in sorted(sums.items())
+        tokens.told(network=network, token=token, amount_wei=total) for token, total in sorted(moved.items())
     )
 
 
@@ -182,17 +224,6 @@ def _paid(*, job: Job, holder: str, now: datetime) -> None:
         trouble="",
         trouble_count=0,
     )
-
-
-def _failed(*, job: Job) -> Transaction | None:
-    """Return the first of a job's transactions that failed; what failed of an earlier plan is over."""
-    bad = job.transactions.in_order(*FAILED)
-    if not bad:
-        return None
-    plans = job.events.filter(kind=JobEvent.Kind.STATE, before=State.REQUESTED, after=State.PAYING)
-    plan = plans.order_by("-pk").first()
-    first = plan.data.get("first_transaction", 0) if plan is not None else 0
-    return next((tx for tx in bad if tx.sequence >= first), None)
 
 
 def _fail(*, job: Job, bad: Transaction, holder: str, now: datetime) -> None:

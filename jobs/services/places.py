@@ -5,14 +5,14 @@ No far side is called: environments are as they were last seen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 from jobs.errors import InvalidInput
 from jobs.models import Environment, SpendingLimit, Wallet
 from jobs.ocean.compute import Environment as EnvironmentOffer
-from jobs.ocean.compute import stored_environment
+from jobs.ocean.compute import Resource, stored_environment
 from jobs.ocean.units import Address
 
 FREE, PAID = "free", "paid"
@@ -52,7 +52,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Option:
-    """One place and way of paying, and what the time there would cost, in tokens (not their smallest unit)."""
+    """One place and way of paying, and what the time there would cost, in tokens (not their smallest unit); 0 is free."""
 
     place: Place
     cost: Decimal
@@ -116,6 +116,15 @@ def paid_options(*, wish: PlaceWish, wallet: Wallet, node_ids: set[int], chain_i
     return _options(wish=wish, wallet=wallet, there=_there(node_ids=node_ids, chain_ids=chain_ids))
 
 
+def free_options(*, wish: PlaceWish, node_ids: set[int], chain_ids: set[int]) -> list[Option]:
+    """Return the free tiers where a job could run, those with the most room first."""
+    rows = [row for row in _there(node_ids=node_ids, chain_ids=chain_ids) if row.has_free_tier]
+    places = (Place(environment=row, offer=_offer(row), free=True) for row in rows)
+    fit = [place for place in places if place.offer.free is not None and _fits(wish=wish, place=place)]
+    fit.sort(key=lambda place: (-place.environment.free_room, place.environment.pk))
+    return [Option(place=place, cost=Decimal(0)) for place in fit]
+
+
 def _there(*, node_ids: set[int], chain_ids: set[int]) -> list[Environment]:
     rows = Environment.objects.filter(node_id__in=node_ids, gone_at=None, chain_id__in=chain_ids | {0})
     return list(rows.select_related("node__network").order_by("pk"))
@@ -126,10 +135,9 @@ def _options(*, wish: PlaceWish, wallet: Wallet, there: list[Environment]) -> li
     found: list[tuple[int, Decimal, int, Option]] = []
     for row in there:
         offer = _offer(row)
-        if wish.max_duration_s is not None and wish.max_duration_s > offer.max_duration_s:
-            continue
         for token in _tokens_taken(row=row, offer=offer):
-            if wish.token and token != wish.token:
+            place = Place(environment=row, offer=offer, free=False, token=token)
+            if (wish.token and token != wish.token) or not _fits(wish=wish, place=place):
                 continue
             cost = offer.cost(
                 chain_id=_chain_of(row),
@@ -139,9 +147,22 @@ def _options(*, wish: PlaceWish, wallet: Wallet, there: list[Environment]) -> li
             )
             if cost is not None and cost > 0:
                 rank = spendable.index(token) if token in spendable else len(spendable)
-                place = Place(environment=row, offer=offer, free=False, token=token)
                 found.append((rank, cost, row.pk, Option(place=place, cost=cost)))
     return [option for *_, option in sorted(found, key=lambda entry: entry[:3])]
+
+
+def _fits(*, wish: PlaceWish, place: Place) -> bool:
+    """Say whether a place gives a job as long and as much as is asked for."""
+    if wish.max_duration_s is not None and wish.max_duration_s > place.longest_s:
+        return False
+    most = {resource.id: resource.max for resource in offered_resources(place)}
+    return all(amount <= most.get(name, 0) for name, amount in (wish.resources or {}).items())
+
+
+def offered_resources(place: Place) -> Iterable[Resource]:
+    """Return what a place gives one job: an environment's free tier gives less than the rest of it."""
+    tier = place.offer.free if place.free else None
+    return tier.resources if tier and tier.resources else place.offer.resources
 
 
 def _cheapest(*, wish: PlaceWish, wallet: Wallet, there: list[Environment]) -> Place:
@@ -175,20 +196,24 @@ def _spendable(*, wallet: Wallet) -> list[str]:
     return list(limits.values_list("token__address", flat=True))
 
 
-def checked_resources(*, given: Mapping[str, float] | None, place: Place) -> dict[str, float] | None:
+def checked_resources(
+    *, given: Mapping[str, float] | None, place: Place, picked: bool = False
+) -> dict[str, float] | None:
     """Check amounts against what the environment gives one job; a node clamps and refuses, we say so before.
 
+    picked: the portal chose the place, as one that fits; a Provider's then gives what it has.
     Raises:
         InvalidInput: its field is "resources".
     """
     if not given:
         return None
     if place.offer.price_min is not None:
+        if picked:
+            return None
         raise InvalidInput(
             "This environment comes as it is: its resources cannot be chosen.", field="resources"
         )
-    tier = place.offer.free if place.free else None
-    offered = {resource.id: resource for resource in (tier.resources if tier else place.offer.resources)}
+    offered = {resource.id: resource for resource in offered_resources(place)}
     for name, amount in given.items():
         resource = offered.get(name)
         if resource is None:

@@ -99,14 +99,20 @@ def prepare(
     counter, _created = ChainNonce.objects.get_or_create(network=network, address=sender)
     while True:
         # Another job that spends the same datatokens moves the counter: then all is looked at again.
-        missing = job and missing_token(tx=tx, chain=chain, network=network, job=job)
+        try:
+            missing = job and missing_token(tx=tx, chain=chain, network=network, job=job)
+        except CannotOrder:
+            refuse_an_old_view(chain=chain, network=network, address=sender)
+            raise
         if job and missing:
+            refuse_an_old_view(chain=chain, network=network, address=sender)
             return _get_first(missing, tx=tx, job=job, network=network, holder=holder, clock=clock)
         try:
             gas = chain.estimate_gas(sender=sender, to=call.to, data=call.data, value_wei=call.value_wei)
         except ChainError as error:
             if error.code != "reverted":
                 raise
+            refuse_an_old_view(chain=chain, network=network, address=sender)
             _refused(tx=tx, job=job, holder=holder, clock=clock, trouble=error.message)
             return False
         fees, pending = chain.fees(), chain.nonce(address=sender)
@@ -160,6 +166,28 @@ def _is_gap(*, tx: Transaction, number: int, before: int) -> bool:
     """Say whether a number that the chain waits for is below another, and in no transaction of ours."""
     ours = Transaction.objects.filter(network=tx.network, wallet__address=tx.wallet.address, nonce=number)
     return number < before and not ours.exists()
+
+
+def refuse_an_old_view(*, chain: Chain, network: Network, address: str) -> None:
+    """Believe nothing of an endpoint that does not know a block yet in which the wallet's own transactions are.
+
+    What was bought there would be missing to it, and would be bought again.
+
+    Raises:
+        ChainError: "old_block", with the numbers; it may pass.
+    """
+    ours = network.transactions.filter(wallet__address=address, status=Transaction.Status.CONFIRMED)
+    newest = ours.aggregate(newest=Max("block_number"))["newest"]
+    if newest is None:
+        return
+    head = chain.head().number
+    if head < newest:
+        raise ChainError(
+            f"The RPC endpoint of {network.name} answers from block {head}, and this wallet has transactions in block "
+            f"{newest}. Nothing is decided until it has caught up.",
+            code="old_block",
+            retryable=True,
+        )
 
 
 def _refuse_dear_gas(*, tx: Transaction, network: Network, cost_wei: int) -> None:

@@ -74,7 +74,7 @@ def _plan(*, job: Job, holder: str, clock: Clock) -> None:
         Job.objects.put_off(job, holder=holder, at=clock() + SOON, trouble=error.message)
         return
     except (CannotOrder, NoChain) as error:
-        _end_unstarted(job=job, holder=holder, reason=error.code, message=error.message, now=clock())
+        _not_started(job=job, holder=holder, reason=error.code, message=error.message, now=clock())
         return
     except OceanError as error:
         _not_planned(job=job, holder=holder, error=error, now=clock())
@@ -89,7 +89,7 @@ def _plan(*, job: Job, holder: str, clock: Clock) -> None:
 def _not_planned(*, job: Job, holder: str, error: OceanError, now: datetime) -> None:
     """Decide after a question that was not answered: only questions were asked, so nothing has happened."""
     if not error.retryable:
-        _end_unstarted(job=job, holder=holder, reason=error.code, message=error.message, now=now)
+        _not_started(job=job, holder=holder, reason=error.code, message=error.message, now=now)
     elif job.trouble_count >= UNANSWERED_MAX:
         _put_aside(
             job=job,
@@ -221,7 +221,7 @@ def _may_repeat(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
             now=now,
             reason="start_lost",
             message=f"The start was sent {job.start_attempts} times and the node's list never showed the job. "
-            "Go on to try again, or end the job here.",
+            f"{job.trouble[:200]} Go on to try again, or end the job here.",
         )
         return False
     return True
@@ -317,14 +317,14 @@ def _accepted(*, job: Job, report: JobReport, holder: str, now: datetime, messag
 
 def _start_failed(*, job: Job, holder: str, error: OceanError, now: datetime) -> None:
     """Decide after a start that was not answered with a job: certainly refused, certainly not sent, or unknown."""
-    refused = not error.maybe_happened and not error.retryable
-    if error.code == "order_in_use" and job.start_sent_at is not None:
-        # The job that uses the order may be this one, from a start whose answer was lost.
+    # Without a wait in the node's queue, busy is an answer: the person decides when to run it again.
+    refused = error.code == "busy" or (not error.maybe_happened and not error.retryable)
+    if job.start_sent_at is not None and (error.code == "order_in_use" or (refused and not job.free)):
+        # The job that uses the order, or locked the money, may be this one, from a start whose answer was lost.
         Job.objects.put_off(job, holder=holder, at=now + LOOK_AGAIN, trouble=error.message)
         return
-    # Without a wait in the node's queue, busy is an answer: the person decides when to run it again.
-    if refused or error.code == "busy":
-        _not_started(job=job, holder=holder, error=error, now=now)
+    if refused:
+        _not_started(job=job, holder=holder, reason=error.code, message=error.message, now=now)
         return
     if job.trouble_count >= UNANSWERED_MAX:
         _put_aside(
@@ -341,17 +341,17 @@ def _start_failed(*, job: Job, holder: str, error: OceanError, now: datetime) ->
     Job.objects.put_off(job, holder=holder, at=now + pause, trouble=error.message, **facts)
 
 
-def _not_started(*, job: Job, holder: str, error: OceanError, now: datetime) -> None:
-    """End a job that the service will not run; where it was paid for, a person decides what becomes of what was paid."""
-    paid = "" if job.free else payments.told_paid(job=job)
+def _not_started(*, job: Job, holder: str, reason: str, message: str, now: datetime) -> None:
+    """End a job that cannot be started; where something was paid for it, a person decides what becomes of that."""
+    paid = payments.told_paid(job=job)
     if not paid:
-        _end_unstarted(job=job, holder=holder, reason=error.code, message=error.message, now=now)
+        _end_unstarted(job=job, holder=holder, reason=reason, message=message, now=now)
         return
     _put_aside(
         job=job,
         holder=holder,
-        reason=error.code,
-        message=f"{error.message[:300]} {paid} was paid for this start. Go on to try again, or choose another environment: "
+        reason=reason,
+        message=f"{message[:300]} {paid} was paid for this start. Go on to try again, or choose another environment: "
         "what was paid is used again.",
         now=now,
         # Nothing runs: what a next start needs is worked out anew.

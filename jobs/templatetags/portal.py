@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from django import template
@@ -69,6 +70,17 @@ def filesize(value: int | None) -> str:
             break
         size /= 1000
     return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+
+
+@register.filter
+def amount(value: Decimal | None, places: int | None = None) -> str:
+    """Show an amount of tokens as 1,234.5, exactly: no rounding hides a wei. places: of an estimate, rounded up."""
+    if value is None:
+        return "–"
+    if places is not None:
+        value = value.quantize(Decimal(1).scaleb(-places), rounding=ROUND_CEILING)
+    text = f"{value:,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 @register.filter

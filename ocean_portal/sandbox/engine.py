@@ -1,8 +1,9 @@
 """Runs jobs: the machinery under both dialects, around algorithms that really run.
 
 What a dialect does with a job (folders, words, numbers, results) is its Work: nodework.py, provider/work.py.
-A thread per job leads it through its phases; one more looks after the queue and old jobs. What must
-outlive the process is in the store, in the job's folder, or is the runner (runner.py), which goes on alone.
+A thread per job leads it through its phases; one more looks after the queue and old jobs, and has ended ones
+settled (settling.py). What must outlive the process is in the store, in the job's folder, or is the runner
+(runner.py), which goes on alone.
 """
 
 import contextlib
@@ -21,12 +22,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ocean_portal.sandbox import processes, runner
+from ocean_portal.sandbox.settling import Cashier, Settling
 from ocean_portal.sandbox.store import Job, Store
 
 # The numbers that both dialects share. Source: the status table of ocean-node 3.2.0; provider-v4/README.md.
 QUEUED, CONFIGURING, PROVISIONING, RUNNING, PUBLISHING, SETTLED = 1, 20, 30, 40, 60, 70
 LOG_BYTES = 10 * 1024**2
-PATIENCE_S = 60.0  # before a job that could not be settled is tried again
 
 
 class JobEnded(Exception):
@@ -121,16 +122,6 @@ class Work(Protocol):
         """List what can be fetched now."""
 
 
-class Cashier(Protocol):
-    """Takes what an ended job owes."""
-
-    def settle(self, *, job: Job) -> dict[str, object] | None:
-        """Return the columns that settling changes, None when it has to be tried again later."""
-
-    def tidy(self) -> None:
-        """Give back what nobody can claim any more."""
-
-
 class Busy(Exception):
     """No room now and no wish to wait; the message is the node's. Source: recording 24, exchange 4."""
 
@@ -169,9 +160,7 @@ class Engine:
         self._folder = folder.resolve() / "c2d_storage" / work.storage
         self._work = work
         self._pace = pace
-        self._cashier = cashier
-        self._not_before: dict[str, float] = {}  # jobs that could not be settled, and when to try again
-        self._tidy_at = 0.0
+        self._settling = Settling(store=store, statuses=work.settling, settled=SETTLED, cashier=cashier)
         self._now = now
         self._room = threading.Lock()  # whoever decides about room holds it until the job is in the store
         self._closing = threading.Event()
@@ -442,31 +431,12 @@ class Engine:
         while not self._closing.wait(pause_s):
             self._serve_queue()
             now = self._now()
-            self._store.settle_jobs(
-                before=now - self._pace.settle_s, statuses=self._work.settling, settled=SETTLED
-            )
-            self._settle_paid(now)
+            self._settling.settle(now=now, after_s=self._pace.settle_s)
             if self._work.storage_expiry_s is None:
                 continue
             for job_id in self._store.ended_before(moment=now - self._work.storage_expiry_s):
                 shutil.rmtree(self.job_folder(job_id=job_id), ignore_errors=True)
                 self._store.delete_job(job_id=job_id)
-
-    def _settle_paid(self, now: float) -> None:
-        """Let the cashier settle what ended long enough ago; what it cannot settle is tried again later."""
-        if self._cashier is None:
-            return
-        due = self._store.unsettled_jobs(before=now - self._pace.settle_s, statuses=self._work.settling)
-        for job in due:
-            if now < self._not_before.get(job["id"], 0):
-                continue
-            if (columns := self._cashier.settle(job=job)) is not None:
-                self._store.change_job(job_id=job["id"], status=SETTLED, **columns)
-            else:
-                self._not_before[job["id"]] = now + PATIENCE_S
-        if now >= self._tidy_at:
-            self._cashier.tidy()
-            self._tidy_at = now + max(1.0, self._pace.settle_s)
 
     def _serve_queue(self) -> None:
         """Start who fits, first come first served; end who does not want to wait any more."""

@@ -14,7 +14,11 @@ from django.test import Client
 from tests.repo.source import ROOT, TEMPLATES, product_modules
 
 # Form parts that ask again when a choice changes, and the button that does it without scripts.
-CHANGES = {"launch/partials/datasets.html", "launch/partials/algorithms.html"}
+CHANGES = {
+    "launch/partials/datasets.html",
+    "launch/partials/algorithms.html",
+    "launch/partials/environments.html",
+}
 CHANGES_BY_BUTTON = ("launch/partials/algorithms.html", '<button class="btn" name="show"')
 
 

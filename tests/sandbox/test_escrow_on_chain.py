@@ -82,7 +82,7 @@ class Escrow:
 
     def as_payee(self, function: str, *args: Any) -> Receipt:
         tx = self.contract.send(self.dev.account(9), function, *args)["transactionHash"]
-        receipt = self.chain.receipt(tx)
+        receipt = self.chain.receipt(tx_hash=tx)
         assert receipt is not None
         return receipt
 
@@ -239,7 +239,7 @@ class TestLock:
         )
 
         (event,) = box.events(receipt)
-        assert (early.ok, box.events(early)) == (True, ())
+        assert (early.status, box.events(early)) == ("ok", ())
         assert (event.kind, event.payer, event.payee, event.amount_wei) == (
             "canceled",
             box.bob.address,

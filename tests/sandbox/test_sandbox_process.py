@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from ocean_portal.sandbox.contracts import ZERO_ADDRESS, Contract
 from tests.sandbox.client import Client
+from tests.sandbox.paidbench import Wallet
+from tests.sandbox.providerclient import ProviderClient
 from tests.sandbox.running import Box, running_sandbox, start_sandbox
 
 COUNT = "import time\nfor i in range({}):\n    print(i, flush=True)\n    time.sleep(0.1)\n"
@@ -112,6 +115,53 @@ class TestStart:
         assert ended.returncode == 2
         assert "Another sandbox is running" in ended.stderr
         assert (box.state / "sandbox.json").exists()
+
+
+class TestMoney:
+    """What one needs to try payments: things with a price, a place with a price, and tokens."""
+
+    @pytest.fixture
+    def wallet(self, box: Box) -> Wallet:
+        return Wallet(
+            rpc_url=box.rpc_url, contracts=box.info["contracts"], key=box.info["account"]["private_key"]
+        )
+
+    @pytest.mark.parametrize("dialect", ["ocean-node", "provider-v4"])
+    def test_dataset_and_algorithm_are_for_sale_in_both_dialects(
+        self, box: Box, wallet: Wallet, dialect: str
+    ) -> None:
+        index = {"ocean-node": box.node_url, "provider-v4": box.aquarius_url}[dialect]
+        exchange = Contract(wallet.chain, "FixedRateExchange", box.info["contracts"]["FixedPrice"])
+        asked: dict[str, int] = {}
+        for asset in box.info["assets"].values():
+            if asset["dialect"] == dialect and asset["token"] is not None:
+                url = f"{index}/api/aquarius/assets/ddo/{asset['did']}"
+                (service,) = Client(box.node_url).http.get(url, timeout=5).json()["services"]
+                exchange_id = exchange.call("generateExchangeId", asset["token"], service["datatokenAddress"])
+                told, ether = int(asset["price"]), 10**18
+                # The exchange keeps 0.1 % for the community.
+                assert exchange.call("calcBaseInGivenOutDT", exchange_id, ether, 0)[0] == told * 1001 // 1000
+                asked[asset["kind"]] = told
+
+        assert asked == {"dataset": 2 * 10**18, "algorithm": 5 * 10**17}
+
+    def test_place_that_costs_something_is_there_in_both_dialects(self, box: Box) -> None:
+        ocean, dollars = (box.info["contracts"][name] for name in ("Ocean", "MockUSDC"))
+
+        node, provider = Client(box.node_url).environment(), ProviderClient(box.info).environment(1)
+
+        prices = {fee["feeToken"]: fee["prices"] for fee in node["fees"]["8996"]}
+        assert set(prices) == {ocean, dollars}
+        assert all(price["price"] > 0 for listed in prices.values() for price in listed)
+        assert (provider["feeToken"], float(provider["priceMin"])) == (ocean, 0.01)
+
+    def test_demo_account_can_pay_for_all_of_it(self, box: Box, wallet: Wallet) -> None:
+        ether = int(wallet.chain.rpc("eth_getBalance", [wallet.account.address, "latest"]), 16)
+
+        assert wallet.account.address == box.info["account"]["address"] != ZERO_ADDRESS
+        assert wallet.balance("Ocean") == 100_000 * 10**18
+        assert wallet.balance("MockUSDC") == 10_000 * 10**6
+        assert ether >= 10**18
 
 
 class TestDemoAssets:
