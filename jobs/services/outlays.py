@@ -13,9 +13,10 @@ from datetime import datetime
 from typing import Any
 
 from jobs.models import Order, Transaction
-from jobs.ocean import escrow, orders, pricing
+from jobs.ocean import escrow, orders, pricing, questions
 from jobs.ocean.chain import Chain
 from jobs.ocean.compute import PaymentNeed
+from jobs.ocean.questions import Question
 from jobs.ocean.transactions import Call
 from jobs.ocean.units import Address, Wei, from_wei
 from jobs.services import asking, datatokens
@@ -97,12 +98,28 @@ def work_out(*, wish: Wish, asked: Asked, chain: Chain | None) -> Outlay:
             coin_wei=NOTHING,
             fee_until=asked.fee_until,
         )
+    chain.ask_ahead(_first_questions(wish=wish, wanted=wanted))
     work = _Work(wish=wish, chain=chain, lines=lines)
     work.get_datatokens(wanted)
     work.order(wanted)
     if asked.needs.payment is not None:
         work.pay_into_escrow(asked.needs.payment)
     return work.outlay(used=used, payment=asked.needs.payment, fee_until=asked.fee_until)
+
+
+def _first_questions(*, wish: Wish, wanted: Sequence[Wanted]) -> list[Question]:
+    """Return what is asked in any case; what else there is to ask follows from the answers."""
+    payer = Address(wish.wallet.address)
+    found = [questions.coin(payer)]
+    found += [questions.HEAD, questions.TIP] if wanted else []
+    for want in wanted:
+        datatoken, fee = want.part.datatoken, want.fee
+        found += pricing.first_questions(datatoken=datatoken)
+        found.append(questions.contract(datatoken, "balanceOf(address)", payer))
+        if fee.amount_wei:
+            found.append(questions.contract(fee.token, "balanceOf(address)", payer))
+            found.append(questions.contract(fee.token, "allowance(address,address)", payer, datatoken))
+    return found
 
 
 class _Work:
@@ -186,7 +203,7 @@ class _Work:
                     amount_wei=fee.amount_wei,
                     is_fee=True,
                 )
-            market = pricing.read_terms(self._chain, datatoken=datatoken).order_fee
+            market = pricing.read_order_fee(self._chain, datatoken=datatoken)
             if market is not None and want.renews is None:
                 drawn[market.token, datatoken] += market.amount_wei
                 self._spend(
