@@ -56,9 +56,12 @@ class Spent:
     @property
     def took_s(self) -> float:
         """The median of a whole launch."""
-        # Each launch makes the same calls, so each act has as many times for one as for another.
-        launches = [sum(times[i::TIMES]) for times in self.seconds.values() for i in range(TIMES)]
-        return median(sum(launches[i::TIMES]) for i in range(TIMES))
+        # Every launch makes the same calls, so that an act's times fall into as many equal parts.
+        parts = {act: len(times) // TIMES for act, times in self.seconds.items()}
+        return median(
+            sum(sum(times[i * parts[act] : (i + 1) * parts[act]]) for act, times in self.seconds.items())
+            for i in range(TIMES)
+        )
 
 
 @dataclass(frozen=True)
