@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from typing import Any
 
 from django import template
@@ -25,6 +25,7 @@ TONES = {
     "off": "no-symbol",
     "ended": "question-mark-circle",
 }
+_SIX_PLACES = Decimal("0.000001")
 _TONE_OF_LEVEL = {"error": "bad", "warning": "warn", "success": "ok"}
 
 
@@ -73,13 +74,24 @@ def filesize(value: int | None) -> str:
 
 
 @register.filter
-def amount(value: Decimal | None, places: int | None = None) -> str:
-    """Show an amount of tokens as 1,234.5, exactly: no rounding hides a wei. places: of an estimate, rounded up."""
+def amount(value: Decimal | None, rounding: str = "up") -> str:
+    """Show an amount of tokens as 1,234.5; what is finer than six places is rounded up, or with "down" down.
+
+    What is paid is never more than what is shown, and what there is never less; `exact` goes beside it.
+    """
     if value is None:
         return "–"
-    if places is not None:
-        value = value.quantize(Decimal(1).scaleb(-places), rounding=ROUND_CEILING)
-    text = f"{value:,f}"
+    way = ROUND_FLOOR if rounding == "down" else ROUND_CEILING
+    with localcontext() as context:
+        context.prec = 100
+        rounded = value.quantize(_SIX_PLACES, rounding=way)
+    return exact(rounded)
+
+
+@register.filter
+def exact(value: Decimal | None) -> str:
+    """Show an amount to its last digit."""
+    text = f"{value or Decimal(0):,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
