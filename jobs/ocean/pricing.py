@@ -12,11 +12,13 @@ recording 33, notes, and provider-v4 recording 23.
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from jobs.ocean import questions
 from jobs.ocean.chain import Chain
 from jobs.ocean.contracts import ZERO, ask, bytes32, call_of
 from jobs.ocean.dues import ProviderFee
 from jobs.ocean.errors import BadAnswer, ChainError
 from jobs.ocean.orders import FEE_TYPES, NO_MARKET_FEE, dispenser_status, fee_values
+from jobs.ocean.questions import Question
 from jobs.ocean.transactions import Call
 from jobs.ocean.units import Address, Wei
 
@@ -26,6 +28,12 @@ _BASE = 10**18  # rates and fees are parts of this
 _ORDER = f"(address,uint256,{FEE_TYPES},(address,address,uint256))"
 _BUY_AND_ORDER = f"buyFromFreAndOrder({_ORDER},(address,bytes32,uint256,uint256,address))"
 _DISPENSE_AND_ORDER = f"buyFromDispenserAndOrder({_ORDER},address)"
+_ORDER_FEE, _DISPENSERS, _RATES = "getPublishingMarketFee()", "getDispensers()", "getFixedRates()"
+_EXCHANGE, _FEES_INFO, _SWAPPER = (
+    "getExchange(bytes32)",
+    "getFeesInfo(bytes32)",
+    "getAllowedSwapper(bytes32)",
+)
 _MOST_WAYS = 5  # that are looked at, of each kind; recorded datatokens have one
 _MOST_DECIMALS = 77
 _ENTERPRISE = 2  # the number of the template
@@ -139,15 +147,28 @@ def read_terms(chain: Chain, *, datatoken: Address, known: Collection[Address] |
     known: the exchanges and dispensers that the network's operator named; others are left out. None: all.
     Raises: BadAnswer "contract" when there is no datatoken.
     """
-    to, token, amount = ask(chain, datatoken, "getPublishingMarketFee()", ["address", "address", "uint256"])
-    fee = OrderFee(to=Address.parse(to), token=Address.parse(token), amount_wei=Wei(int(amount)))
-    taken = fee.amount_wei > 0 and ZERO not in (fee.to, fee.token)
     return Terms(
         datatoken=datatoken,
         template=int(ask(chain, datatoken, "getId()", ["uint8"])[0]),
         prices=read_price(chain, datatoken=datatoken, known=known),
-        order_fee=fee if taken else None,
+        order_fee=read_order_fee(chain, datatoken=datatoken),
     )
+
+
+def read_order_fee(chain: Chain, *, datatoken: Address) -> OrderFee | None:
+    """Ask a datatoken what its market takes for an order; None for nothing.
+
+    Raises: BadAnswer "contract" when there is no datatoken.
+    """
+    to, token, amount = ask(chain, datatoken, _ORDER_FEE, ["address", "address", "uint256"])
+    fee = OrderFee(to=Address.parse(to), token=Address.parse(token), amount_wei=Wei(int(amount)))
+    taken = fee.amount_wei > 0 and ZERO not in (fee.to, fee.token)
+    return fee if taken else None
+
+
+def first_questions(*, datatoken: Address) -> list[Question]:
+    """Return what read_price and read_order_fee begin with, for `Chain.ask_ahead`."""
+    return [questions.contract(datatoken, signature) for signature in (_ORDER_FEE, _DISPENSERS, _RATES)]
 
 
 def read_price(
@@ -158,8 +179,16 @@ def read_price(
     known: as in read_terms. What is switched off or sold out is left out.
     Raises: BadAnswer "contract" when there is no datatoken.
     """
-    dispensers = ask(chain, datatoken, "getDispensers()", ["address[]"])[0]
-    rates = ask(chain, datatoken, "getFixedRates()", ["(address,bytes32)[]"])[0]
+    dispensers = ask(chain, datatoken, _DISPENSERS, ["address[]"])[0]
+    rates = ask(chain, datatoken, _RATES, ["(address,bytes32)[]"])[0]
+    chain.ask_ahead(
+        [
+            questions.contract(Address.parse(place), signature, number)
+            for place, number in rates[:_MOST_WAYS]
+            if known is None or Address.parse(place) in known
+            for signature in (_EXCHANGE, _FEES_INFO, _SWAPPER)
+        ]
+    )
     given = (
         _given_away(chain, datatoken=datatoken, dispenser=place)
         for place in _trusted(dispensers[:_MOST_WAYS], known)
@@ -281,17 +310,15 @@ def _fixed_rate(
     types = ["address", "address", "uint256", "address", "uint256", "uint256", "bool", *["uint256"] * 5]
     try:
         # The last of the twelve is a bool; as a number it is read as well, and not needed.
-        told = ask(chain, exchange, "getExchange(bytes32)", types, exchange_id)
+        told = ask(chain, exchange, _EXCHANGE, types, exchange_id)
         market_fee, _collector, ocean_fee, _market, _ocean = ask(
             chain,
             exchange,
-            "getFeesInfo(bytes32)",
+            _FEES_INFO,
             ["uint256", "address", "uint256", "uint256", "uint256"],
             exchange_id,
         )
-        swapper = Address.parse(
-            ask(chain, exchange, "getAllowedSwapper(bytes32)", ["address"], exchange_id)[0]
-        )
+        swapper = Address.parse(ask(chain, exchange, _SWAPPER, ["address"], exchange_id)[0])
     except (BadAnswer, ChainError) as error:
         _raise_unless_the_contracts_fault(error)
         return None
