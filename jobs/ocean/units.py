@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from decimal import Decimal, InvalidOperation, localcontext
+from decimal import Decimal, InvalidOperation, Overflow, localcontext
 from typing import Any, NewType, Self
 
 from eth_utils.address import is_checksum_address, is_checksum_formatted_address, to_checksum_address
@@ -74,10 +74,12 @@ def to_wei(amount: Decimal, *, decimals: int = 18) -> Wei:
         context.prec = 100
         try:
             scaled = amount.scaleb(decimals)
-        except InvalidOperation:
+        except (InvalidOperation, Overflow):
             raise ValueError("The amount is no number.") from None
         if not scaled.is_finite() or scaled < 0:
             raise ValueError("The amount must be a number and not negative.")
+        if scaled.adjusted() > 80:  # written out, an exponent of a million would keep the processor busy
+            raise ValueError("No token has so much of it.")
         if scaled != scaled.to_integral_value():
             raise ValueError(f"The token has {decimals} decimal places; the amount has more.")
         return Wei(int(scaled))

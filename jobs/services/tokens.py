@@ -44,4 +44,5 @@ def told(*, network: Network, token: str, amount_wei: Wei | int | Decimal) -> st
     row = Token.objects.filter(network=network, address=token).first()
     if row is None:
         return f"{int(amount_wei)} of the smallest unit of {token}"
-    return f"{from_wei(int(amount_wei), decimals=row.decimals).normalize():f} {row.symbol}"
+    text = f"{from_wei(int(amount_wei), decimals=row.decimals):f}"  # normalize() keeps 28 digits
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {row.symbol}"

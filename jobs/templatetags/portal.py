@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, Decimal, localcontext
 from typing import Any
 
 from django import template
@@ -25,6 +25,8 @@ TONES = {
     "off": "no-symbol",
     "ended": "question-mark-circle",
 }
+_DIGITS = 200  # more than the largest amount of the token with the most decimals has
+_LONG = 12  # digits before the point, from which on an amount is told by its size
 _TONE_OF_LEVEL = {"error": "bad", "warning": "warn", "success": "ok"}
 
 
@@ -78,9 +80,29 @@ def amount(value: Decimal | None, places: int | None = None) -> str:
     if value is None:
         return "–"
     if places is not None:
-        value = value.quantize(Decimal(1).scaleb(-places), rounding=ROUND_CEILING)
+        with localcontext(prec=_DIGITS):
+            value = value.quantize(Decimal(1).scaleb(-places), rounding=ROUND_CEILING)
     text = f"{value:,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+@register.filter
+def plain(value: Decimal) -> str:
+    """Write an amount of tokens as a form takes it: exact, in digits alone."""
+    return f"{value:f}"
+
+
+@register.filter
+def brief(value: Decimal | None) -> str:
+    """Show an amount of tokens where there is little room: 1,234.5, 0.00041, 1.16e59 as a power of ten; rounded up."""
+    if value is None:
+        return "–"
+    with localcontext(prec=_DIGITS):
+        size = value.adjusted() if value else 0
+        if size >= _LONG:
+            return f"{value.scaleb(-size).quantize(Decimal('0.01'), rounding=ROUND_CEILING)} × 10^{size}"
+        places = Decimal(1).scaleb(-4 if size >= 0 else size - 3)
+        return amount(value.quantize(places, rounding=ROUND_CEILING))
 
 
 @register.filter
