@@ -111,7 +111,10 @@ def _row(tx: Transaction, *, actor: Actor, said: Names, blocked: str, now: datet
     kind, word = _STATUS[Transaction.Status(tx.status)]
     waits = _waits(tx, now=now)
     may = actor.may(Action.UNSTICK)
-    sent = tx.status == Transaction.Status.SENT
+    # What is about to be sent needs nobody's help, unless the chain does not take it.
+    stuck = tx.status == Transaction.Status.SENT or (
+        tx.status == Transaction.Status.PREPARED and (waits or bool(tx.trouble))
+    )
     take_back = tx.job_id is None and tx.status == Transaction.Status.PLANNED
     return TransactionRow(
         id=tx.pk,
@@ -135,8 +138,8 @@ def _row(tx: Transaction, *, actor: Actor, said: Names, blocked: str, now: datet
         waits_since=(tx.sent_at or tx.prepared_at) if waits else None,
         why=(blocked or ("" if tx.trouble else _LONE)) if waits else "",
         asked_by=str(tx.asked_by) if tx.job_id is None and tx.asked_by else "",
-        may_speed_up=may and sent and not tx.wish and not tx.cancels,
-        may_cancel=may and (take_back or (sent and tx.wish != Transaction.Wish.CANCEL and not tx.cancels)),
+        may_speed_up=may and stuck and not tx.wish and not tx.cancels,
+        may_cancel=may and (take_back or (stuck and tx.wish != Transaction.Wish.CANCEL and not tx.cancels)),
         take_back=take_back,
     )
 
