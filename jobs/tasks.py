@@ -100,7 +100,7 @@ def check_blocks(network_id: int, **_: Any) -> None:
 def reconcile(**_: Any) -> None:
     """Compare the ledger with chains and nodes, unless that was done today."""
     if reconciling.is_due(now=clock()):
-        reconciling.compare(clock=clock)
+        reconciling.compare(clock=clock, everything=False)
 
 
 def look_at_node(node_id: int, **_: Any) -> None:

@@ -18,6 +18,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('escrow', models.CharField(max_length=42)),
+                ('opening_wei', jobs.models.amounts.WeiField(default=0, help_text='What was there, locked or not, before the portal first paid into it.')),
                 ('available_wei', jobs.models.amounts.WeiField(default=0)),
                 ('locked_wei', jobs.models.amounts.WeiField(default=0)),
                 ('locks', models.JSONField(blank=True, default=list, help_text='id, payee, amount_wei (text) and expires_at of each lock.')),
@@ -128,7 +129,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='transaction',
             name='earlier',
-            field=models.JSONField(blank=True, default=list, help_text='tx_hash and cancels of what the same number was used for before: any of them may be mined.'),
+            field=models.JSONField(blank=True, default=list, help_text="tx_hash, cancels and signed bytes of the number's other versions: any of them may be mined."),
         ),
         migrations.AddField(
             model_name='transaction',
@@ -173,7 +174,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='transaction',
             name='purpose',
-            field=models.CharField(choices=[('approval', 'Let a contract draw a token'), ('dispense', 'Get a datatoken from its dispenser'), ('purchase', 'Buy a datatoken'), ('order', 'Order'), ('renewal', 'Renew an order'), ('deposit', 'Pay into the escrow'), ('authorization', 'Let a node lock in the escrow'), ('withdrawal', 'Take back from the escrow'), ('release', 'Free locks that are over their time')], max_length=20),
+            field=models.CharField(choices=[('approval', 'Let a contract draw a token'), ('dispense', 'Get a datatoken from its dispenser'), ('purchase', 'Buy a datatoken'), ('order', 'Order'), ('renewal', 'Renew an order'), ('deposit', 'Pay into the escrow'), ('authorization', 'Let a node lock in the escrow'), ('withdrawal', 'Take back from the escrow'), ('release', 'Free locks that are over their time'), ('fill', 'Take the place of a lost transaction')], max_length=20),
         ),
         migrations.AlterField(
             model_name='transaction',

@@ -79,6 +79,7 @@ class Transaction(models.Model):
         AUTHORIZATION = "authorization", "Let a node lock in the escrow"
         WITHDRAWAL = "withdrawal", "Take back from the escrow"
         RELEASE = "release", "Free locks that are over their time"
+        FILL = "fill", "Take the place of a lost transaction"
 
     class Wish(models.TextChoices):
         FASTER = "faster", "Speed up"
@@ -119,7 +120,7 @@ class Transaction(models.Model):
     earlier = models.JSONField(
         default=list,
         blank=True,
-        help_text="tx_hash and cancels of what the same number was used for before: any of them may be mined.",
+        help_text="tx_hash, cancels and signed bytes of the number's other versions: any of them may be mined.",
     )
     wish = models.CharField(
         max_length=10, blank=True, choices=Wish, help_text="What a person wants of it while it waits."
@@ -132,6 +133,7 @@ class Transaction(models.Model):
     block_number = models.PositiveBigIntegerField(null=True, blank=True)
     block_hash = models.CharField(max_length=66, blank=True)
     gas_used = models.PositiveBigIntegerField(null=True, blank=True)
+    # When its block had stood long enough, however it ended there.
     confirmed_at = models.DateTimeField(null=True, blank=True)
     overtaken_at = models.DateTimeField(
         null=True, blank=True, help_text="When its nonce was first seen used, and no receipt of it."
@@ -248,6 +250,9 @@ class EscrowAccount(models.Model):
     wallet = models.ForeignKey(Wallet, on_delete=models.CASCADE, related_name="escrows")
     token = models.ForeignKey(Token, on_delete=models.PROTECT, related_name="+")
     escrow = models.CharField(max_length=42)
+    opening_wei = WeiField(
+        default=0, help_text="What was there, locked or not, before the portal first paid into it."
+    )
     available_wei = WeiField(default=0)
     locked_wei = WeiField(default=0)
     locks = models.JSONField(

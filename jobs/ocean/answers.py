@@ -10,6 +10,7 @@ from jobs.ocean.parsing import load_json
 from jobs.ocean.units import clean_text
 
 _RATE_LIMIT = re.compile(r"Try again in (\d{1,6}) seconds")
+_SECONDS = re.compile(r"[0-9]{1,6}")
 
 Explain = Callable[["Reply"], OceanError | None]
 
@@ -19,6 +20,7 @@ class Reply:
     """An answer that is not 200, for the caller to explain.
 
     text: what it says, unwrapped from JSON and cut short; empty for an HTML page.
+    retry_after_s: the pause that its header asks for, None for none, or for a date in its place.
     document: all of it where it is JSON, bounded in depth and size, for dialects that say more; never to be quoted.
     """
 
@@ -27,10 +29,13 @@ class Reply:
     is_html: bool
     is_write: bool
     host: str
+    retry_after_s: int | None = None
     document: Any = field(default=None, repr=False)
 
 
-def read_reply(*, status: int, content_type: str, body: bytes, is_write: bool, host: str) -> Reply:
+def read_reply(
+    *, status: int, content_type: str, body: bytes, is_write: bool, host: str, retry_after: str = ""
+) -> Reply:
     """Read an answer that is not 200."""
     text = body.decode("utf-8", "replace").strip()
     # Nodes label plain sentences as HTML; only what looks like a page is one (protocol: error bodies).
@@ -50,6 +55,7 @@ def read_reply(*, status: int, content_type: str, body: bytes, is_write: bool, h
         is_html=is_html,
         is_write=is_write,
         host=host,
+        retry_after_s=int(retry_after) if _SECONDS.fullmatch(retry_after) else None,
         document=document,
     )
 
@@ -58,7 +64,8 @@ def explain_generally(reply: Reply) -> OceanError:
     """Explain an answer that no protocol text explains. A 5xx on a write may have happened; a 4xx has not."""
     if reply.status == 429:
         match = _RATE_LIMIT.search(reply.text)
-        wait_s = int(match[1]) if match else 60
+        # A node says it in words; what stands in front of a chain, in the header (RFC 9110, 10.2.3).
+        wait_s = int(match[1]) if match else 60 if reply.retry_after_s is None else reply.retry_after_s
         return Rejected(
             f"{reply.host} is asked too often; it wants a pause of {wait_s} s.",
             code="rate_limited",

@@ -50,14 +50,24 @@ _MAY_PASS = (_INTERNAL, -32001, -32002, -32005)
 # Source: go-ethereum, internal/ethapi/errors.go, revertError.ErrorCode.
 _REVERTED = 3
 # HTTP refusals of whoever stands in front of the node; after any other status the node may have had the bytes.
+_TOO_MANY = 429  # as some write it into the answer itself
 _NOT_LET_IN = (401, 403, 404, 405, 413, 429)
 
 # What nodes say when they do not take a transaction, and whether it is a safe no.
 # Source: go-ethereum, core/error.go, core/txpool/errors.go and validation.go; Nethermind, AcceptTxResult.cs;
 # Besu, TransactionInvalidReason as its JsonRpcErrorConverter words it; the sandbox's chain speaks as go-ethereum.
+# A node that lags behind: go-ethereum, ethclient and trie; Besu, RpcErrorType BLOCK_NOT_FOUND, WORLD_STATE_UNAVAILABLE.
+# "Too many": the pages on errors of Infura, Goldsky and 1RPC (-32005, -32001) and Wetez (429); -32005 alone may as well
+# mean a question for too many events.
 _SAYINGS: tuple[tuple[re.Pattern[str], str, bool], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), code, surely_not)
     for pattern, code, surely_not in (
+        (r"rate.?limit|too many requests|usage limit|request (?:rate|count) exceeded", "rate_limited", False),
+        (
+            r"header not found|block not found|missing trie node|state (?:is )?(?:not available|unavailable)",
+            "behind",
+            False,
+        ),
         (r"already ?known|known transaction|already imported", "already_known", False),
         (r"nonce (?:is )?too low|old ?nonce", "nonce_too_low", False),
         (r"insufficient ?funds|upfront cost exceeds", "insufficient_funds", True),
@@ -86,6 +96,8 @@ _SENTENCES = {
     "insufficient_funds": "the wallet does not hold enough of the chain's own coin for this transaction.",
     "nonce_too_low": "another transaction of the wallet has already taken this one's place.",
     "underpriced": "the fee is too low to be taken now.",
+    "rate_limited": "it is asked too often. It may answer again in a moment.",
+    "behind": "it does not have this block, or what was true at it. It may in a moment.",
     "already_known": "the transaction is known already.",
     "rpc": "the chain's node did not do what it was asked.",
 }
@@ -104,7 +116,8 @@ class Chain:
     """A chain behind a JSON-RPC address. Reads are repeated as the transport does it; sending happens once.
 
     Every method may raise Unreachable, Rejected, BadAnswer and Refused, and ChainError with one of the codes
-    insufficient_funds, nonce_too_low, underpriced, reverted, rpc.
+    insufficient_funds, nonce_too_low, underpriced, reverted, rate_limited, behind, rpc. What it tells may be old: a balanced
+    endpoint has nodes that lag behind, so no answer of None proves that something is not on the chain.
     """
 
     def __init__(self, transport: "Transport") -> None:
@@ -208,7 +221,7 @@ class Chain:
         code, surely_not = _meaning(result)
         if code == "already_known" or (code == "nonce_too_low" and self._is_there(tx_hash)):
             return tx_hash
-        raise self._refusal(code, maybe_happened=not surely_not, retryable=result.number in _MAY_PASS)
+        raise self._refusal(code, maybe_happened=not surely_not, retryable=_may_pass(result, code))
 
     def receipt(self, *, tx_hash: str) -> Receipt | None:
         """Ask what became of a transaction; None while it is not mined, or unknown."""
@@ -320,7 +333,7 @@ class Chain:
                 reason=reason,
             )
         code, _ = _meaning(result)
-        raise self._refusal(code, retryable=result.number in _MAY_PASS)
+        raise self._refusal(code, retryable=_may_pass(result, code))
 
     def _result(self, answer: object, *, is_write: bool) -> Any:
         """Give the result of an answer, or its error."""
@@ -356,7 +369,13 @@ def _meaning(failure: _Failure) -> tuple[str, bool]:
     for pattern, code, surely_not in _SAYINGS:
         if pattern.search(failure.text):
             return code, surely_not
+    if failure.number == _TOO_MANY:
+        return "rate_limited", False
     return "rpc", failure.number in _NEVER_TAKEN
+
+
+def _may_pass(failure: _Failure, code: str) -> bool:
+    return code in ("rate_limited", "behind") or failure.number in _MAY_PASS
 
 
 def _is_revert(failure: _Failure) -> bool:

@@ -11,7 +11,7 @@ from pydantic import AliasPath, BeforeValidator, Field
 from jobs.ocean.errors import BadAnswer
 from jobs.ocean.parsing import Count, Identifier, Parsed, Wire, parse_list, shown_text
 from jobs.ocean.tariffs import Tariff as Tariff
-from jobs.ocean.tariffs import for_minutes, parse_tariffs
+from jobs.ocean.tariffs import for_minutes, for_seconds, parse_tariffs
 from jobs.ocean.units import Address
 
 _MAX_ENVIRONMENTS = 200
@@ -130,7 +130,7 @@ class Environment(Wire):
         if self.price_min is not None:
             if (chain_id, token) != (self.chain_id, self.fee_token):
                 return None
-            return self.price_min * seconds / 60
+            return for_seconds(price_min=self.price_min, duration_s=seconds)
         tariffs = (tariff for tariff in self.tariffs if (tariff.chain_id, tariff.token) == (chain_id, token))
         tariff = next(tariffs, None)
         if tariff is None:

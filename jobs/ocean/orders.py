@@ -1,6 +1,7 @@
 """Datatoken orders: the calls that make one, the questions around it, and the proof that a transaction is one.
 
 For datatokens of templates 1 and 2, whose orders are the same. Nothing here signs or sends.
+Template 2 can buy and order in one transaction as well: see `pricing`.
 Source of the functions and events: ocean-contracts 3.1.0, artifacts ERC20Template, ERC20TemplateEnterprise, Dispenser;
 selectors: provider-v4 recordings 22, 23, 30, 32, 61 and 62.
 """
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
 # Source: oceanprotocol/contracts @ 009db99 : contracts/templates/ERC20Template.sol : startOrder.
 ORDER_PRICE_WEI = Wei(10**18)
 
-_FEE = "(address,address,uint256,uint8,bytes32,bytes32,uint256,bytes)"
-_START_ORDER = f"startOrder(address,uint256,{_FEE},(address,address,uint256))"
-_REUSE_ORDER = f"reuseOrder(bytes32,{_FEE})"
+FEE_TYPES = "(address,address,uint256,uint8,bytes32,bytes32,uint256,bytes)"
+_START_ORDER = f"startOrder(address,uint256,{FEE_TYPES},(address,address,uint256))"
+_REUSE_ORDER = f"reuseOrder(bytes32,{FEE_TYPES})"
 _ORDER_STARTED = event_topic("OrderStarted(address,address,uint256,uint256,uint256,address,uint256)")
 _ORDER_REUSED = event_topic("OrderReused(bytes32,address,uint256,uint256)")
 _ZERO = Address("0x" + "00" * 20)
-_NO_MARKET_FEE = (_ZERO, _ZERO, 0)
+# A fee of the market where the order is made: this portal is none. As the contract's tuple.
+NO_MARKET_FEE = (_ZERO, _ZERO, 0)
 _WORD = re.compile(r"0x[0-9a-fA-F]{64}")
 _DATA = re.compile(r"0x(?:[0-9a-fA-F]{2}){0,4096}")
 
@@ -84,7 +86,7 @@ def start_order(*, datatoken: Address, consumer: Address, service_index: int, fe
     consumer: the environment's address, not the payer's (provider-v4 recordings 55 and 56).
     Raises: BadAnswer "fee" for a fee that no contract can read.
     """
-    data = encode_call(_START_ORDER, consumer, service_index, _fee_values(fee), _NO_MARKET_FEE)
+    data = encode_call(_START_ORDER, consumer, service_index, fee_values(fee), NO_MARKET_FEE)
     return Call(to=datatoken, data=data)
 
 
@@ -95,7 +97,7 @@ def reuse_order(*, datatoken: Address, order_tx: str, fee: ProviderFee) -> Call:
     """
     if not _WORD.fullmatch(order_tx):
         raise ValueError("An order is known by the hash of its transaction.")
-    return Call(to=datatoken, data=encode_call(_REUSE_ORDER, bytes.fromhex(order_tx[2:]), _fee_values(fee)))
+    return Call(to=datatoken, data=encode_call(_REUSE_ORDER, bytes.fromhex(order_tx[2:]), fee_values(fee)))
 
 
 def dispense(*, dispenser: Address, datatoken: Address, amount_wei: Wei, to: Address) -> Call:
@@ -177,7 +179,7 @@ def fee_digest(fee: ProviderFee) -> bytes:
     Raises: BadAnswer "fee".
     Source: README of the provider-v4 recordings, "providerFee inside initializeCompute".
     """
-    to, token, amount_wei, _, _, _, valid_until, data = _fee_values(fee)
+    to, token, amount_wei, _, _, _, valid_until, data = fee_values(fee)
     return bytes(
         keccak(
             data
@@ -194,7 +196,7 @@ def check_fee(fee: ProviderFee) -> None:
 
     Raises: BadAnswer "fee" when it cannot be read, "fee_signature" when somebody else signed it.
     """
-    to, _, _, v, r, s, _, _ = _fee_values(fee)
+    to, _, _, v, r, s, _, _ = fee_values(fee)
     message = encode_defunct(primitive=fee_digest(fee))
     try:
         signer = Address(
@@ -210,8 +212,8 @@ def check_fee(fee: ProviderFee) -> None:
         )
 
 
-def _fee_values(fee: ProviderFee) -> tuple[Address, Address, int, int, bytes, bytes, int, bytes]:
-    """Give a fee as the contract's tuple. Raises: BadAnswer "fee"."""
+def fee_values(fee: ProviderFee) -> tuple[Address, Address, int, int, bytes, bytes, int, bytes]:
+    """Give a fee as the contract's tuple, whose types are FEE_TYPES. Raises: BadAnswer "fee"."""
     readable = (
         _WORD.fullmatch(fee.r)
         and _WORD.fullmatch(fee.s)

@@ -11,15 +11,22 @@ from dataclasses import dataclass
 
 from jobs.ocean.chain import Chain
 from jobs.ocean.contracts import ZERO, ask, bytes32, call_of
+from jobs.ocean.dues import ProviderFee
 from jobs.ocean.errors import BadAnswer, ChainError
-from jobs.ocean.orders import dispenser_status
+from jobs.ocean.orders import FEE_TYPES, NO_MARKET_FEE, dispenser_status, fee_values
 from jobs.ocean.transactions import Call
 from jobs.ocean.units import Address, Wei
 
 ONE = Wei(10**18)  # one datatoken, which is what one order spends; all datatokens have 18 decimals
 _BASE = 10**18  # rates and fees are parts of this
+# Source: ocean-contracts 3.1.0, ERC20TemplateEnterprise: OrderParams and FreParams.
+_BUY_AND_ORDER = (
+    f"buyFromFreAndOrder((address,uint256,{FEE_TYPES},(address,address,uint256)),"
+    "(address,bytes32,uint256,uint256,address))"
+)
 _MOST_WAYS = 5  # that are looked at, of each kind; recorded datatokens have one
 _MOST_DECIMALS = 77
+_ENTERPRISE = 2  # the number of the template
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,10 @@ class FixedRate:
     supply_wei: Wei
     only_for: Address | None
 
+    def can_order(self, *, terms: "Terms") -> bool:
+        """Say whether `buy_and_order` works: the buyer at the exchange is then the datatoken, not who pays."""
+        return terms.template == _ENTERPRISE and self.only_for in (None, terms.datatoken)
+
     def cost(self, *, amount_wei: Wei = ONE) -> "Cost":
         """Work out what so many datatokens cost, as the exchange does: each step is rounded down.
 
@@ -104,8 +115,8 @@ class OrderFee:
 class Terms:
     """How a datatoken can be had and what an order takes.
 
-    template: 1 or 2; only 2 can buy and order in one transaction. prices: empty where nobody gives or sells it.
-    order_fee: None for no fee; renewing an order (reuseOrder) never takes it.
+    template: 1 or 2; only 2 can buy and order in one transaction (`buy_and_order`). prices: empty where nobody gives or
+    sells it. order_fee: None for no fee; renewing an order (reuseOrder) never takes it.
     """
 
     datatoken: Address
@@ -192,6 +203,31 @@ def buy(*, price: FixedRate, amount_wei: Wei = ONE, max_base_wei: Wei) -> Call:
     )
 
 
+def buy_and_order(
+    *,
+    datatoken: Address,
+    price: FixedRate,
+    max_base_wei: Wei,
+    consumer: Address,
+    service_index: int,
+    fee: ProviderFee,
+) -> Call:
+    """Buy one datatoken of template 2 and spend it for an order, in one transaction that happens whole or not at all.
+
+    The datatoken draws all of it from the payer, so it alone is whom the payer lets draw: the price, the service's fee
+    and the market's (`Terms.order_fee`), added up by token. Only where `price.can_order`.
+    max_base_wei: as in buy; consumer, fee: as in `orders.start_order`.
+    Raises: BadAnswer "fee" for a fee that no contract can read.
+    Source: ocean-node recording 33, notes: 298,362 units of gas; ocean-contracts 3.1.0, ERC20TemplateEnterprise.
+    """
+    return call_of(
+        datatoken,
+        _BUY_AND_ORDER,
+        (consumer, service_index, fee_values(fee), NO_MARKET_FEE),
+        (price.exchange, bytes32(price.exchange_id), max_base_wei, 0, ZERO),
+    )
+
+
 def _trusted(places: Collection[str], known: Collection[Address] | None) -> list[Address]:
     found = [Address.parse(place) for place in places]
     return found if known is None else [place for place in found if place in known]
@@ -252,5 +288,5 @@ def _fixed_rate(
 
 def _raise_unless_the_contracts_fault(error: BadAnswer | ChainError) -> None:
     """Go on where a contract that a datatoken names is none: there may be another way to have the datatoken."""
-    if error.code not in ("contract", "reverted"):
+    if error.code not in ("abi", "contract", "reverted"):
         raise error

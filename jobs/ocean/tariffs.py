@@ -1,7 +1,8 @@
 """What an environment charges, and what a job there comes to before anybody is asked."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal, InvalidOperation, localcontext
 from typing import Any
@@ -40,8 +41,7 @@ def parse_tariffs(fees: Mapping[str, Any]) -> tuple[Tariff, ...]:
 
 def for_minutes(*, tariff: Tariff, amounts: Mapping[str, Decimal], duration_s: int) -> Decimal:
     """Work out what so much of each resource costs for a time, in tokens; a started minute counts whole."""
-    with localcontext() as context:
-        context.prec = 100
+    with _counting():
         minutes = -(-duration_s // 60)
         return sum(
             (tariff.prices.get(name, Decimal(0)) * amount * minutes for name, amount in amounts.items()),
@@ -49,11 +49,24 @@ def for_minutes(*, tariff: Tariff, amounts: Mapping[str, Decimal], duration_s: i
         )
 
 
+def for_seconds(*, price_min: Decimal, duration_s: int) -> Decimal:
+    """Work out what a time costs at a price for the minute, in tokens, where each second counts."""
+    with _counting():
+        return price_min * duration_s / 60
+
+
 def in_wei(amount: Decimal, *, decimals: int) -> Wei:
     """Turn a price into the smallest unit of its token; what is finer is rounded up, as it has to be paid."""
-    with localcontext() as context:
-        context.prec = 100
+    with _counting():
         return Wei(int(amount.scaleb(decimals).to_integral_value(ROUND_CEILING)))
+
+
+@contextmanager
+def _counting() -> Iterator[None]:
+    """Count with a hundred digits; what has more is rounded up, as what is paid may never be less than the price."""
+    with localcontext() as context:
+        context.prec, context.rounding = 100, ROUND_CEILING
+        yield
 
 
 def _tariff(offer: object, *, chain_id: int) -> Tariff | None:

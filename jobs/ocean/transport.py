@@ -325,6 +325,7 @@ class Transport:
             body=body,
             is_write=is_write,
             host=self.host,
+            retry_after=response.headers.get("Retry-After", ""),
         )
         return (explain(reply) if explain else None) or explain_generally(reply)
 

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from decimal import Decimal, InvalidOperation, Overflow, localcontext
+from decimal import Decimal, Inexact, InvalidOperation, localcontext
 from typing import Any, NewType, Self
 
 from eth_utils.address import is_checksum_address, is_checksum_formatted_address, to_checksum_address
@@ -16,6 +16,8 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 # 4.x assets are did:op, 5.0.0 assets (verifiable credentials) did:ope; both carry a sha-256.
 _DID = re.compile(r"did:(?:op|ope):[0-9a-fA-F]{64}")
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+_MOST_WEI = 2**256
 
 
 class Address(str):
@@ -68,18 +70,24 @@ def parse_did(text: str) -> str:
 def to_wei(amount: Decimal, *, decimals: int = 18) -> Wei:
     """Turn an amount of tokens into the smallest unit, exactly.
 
-    Raises: ValueError when the amount is negative, no number, or finer than the token allows.
+    Raises: ValueError when the amount is negative, no number, finer than the token allows, or more than a contract
+    can count.
     """
     with localcontext() as context:
         context.prec = 100
+        context.traps[Inexact] = (
+            True  # else what stands behind the hundredth digit would be lost without a word
+        )
         try:
             scaled = amount.scaleb(decimals)
-        except (InvalidOperation, Overflow):
+        except InvalidOperation:
             raise ValueError("The amount is no number.") from None
+        except Inexact:
+            raise ValueError("The amount has too many digits.") from None
         if not scaled.is_finite() or scaled < 0:
             raise ValueError("The amount must be a number and not negative.")
-        if scaled.adjusted() > 80:  # written out, an exponent of a million would keep the processor busy
-            raise ValueError("No token has so much of it.")
+        if scaled >= _MOST_WEI:
+            raise ValueError("The amount is larger than any token can have.")
         if scaled != scaled.to_integral_value():
             raise ValueError(f"The token has {decimals} decimal places; the amount has more.")
         return Wei(int(scaled))

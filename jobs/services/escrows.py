@@ -6,32 +6,32 @@ What it took is read from the chain's own event, not from the node's word.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Q
 
 from jobs.access import Action, Actor, require
 from jobs.errors import CannotOrder, InvalidInput, Missing
-from jobs.lifecycle import TERMINAL
-from jobs.models import EscrowAccount, Job, JobEvent, Transaction
+from jobs.models import EscrowAccount, Job, Transaction
 from jobs.ocean import escrow
 from jobs.ocean.chain import Chain
-from jobs.ocean.compute import JobReport, same_job
 from jobs.ocean.errors import OceanError
 from jobs.ocean.transactions import Call
 from jobs.ocean.units import Address, Wei, to_wei
-from jobs.services import tokens
+from jobs.services import settling, tokens
 from jobs.services.acting import plan_act
-from jobs.services.budget import OutOfBudget, Purpose
-from jobs.services.gateway import Clock, NoChain, open_chain, open_node
+from jobs.services.budget import OutOfBudget
+from jobs.services.gateway import Clock, NoChain, open_chain
 
 LOOK_EVERY = timedelta(minutes=10)
-LOOK_WHILE_UNSETTLED = timedelta(minutes=2)
+LOOK_WHILE_ACTIVE = timedelta(minutes=2)
+LOOK_SOONEST = timedelta(seconds=10)
 LOOK_AGAIN_AFTER_TROUBLE = timedelta(minutes=1)
 CLAIM = timedelta(seconds=30)
+READINGS = 3
 
 
 def claim_due(*, now: datetime) -> list[int]:
@@ -47,7 +47,7 @@ def claim_due(*, now: datetime) -> list[int]:
 
 
 def look(*, account_id: int, clock: Clock) -> None:
-    """Read an account's funds and locks from the chain, and settle the jobs whose lock is gone.
+    """Read an account's funds and locks from the chain, and settle the jobs whose lock is gone: one question to each node.
 
     Safe to run twice, late, or never.
     """
@@ -55,16 +55,38 @@ def look(*, account_id: int, clock: Clock) -> None:
     now = clock()
     try:
         with open_chain(network=account.token.network) as chain:
-            _read(account=account, chain=chain, now=now)
-            for job in _unsettled(account):
-                _settle(job=job, account=account, chain=chain, clock=clock)
+            odd = _read(account=account, chain=chain, now=now)
+            odd += _settle(account=account, chain=chain, clock=clock)
     except (OceanError, NoChain, CannotOrder) as error:
         EscrowAccount.objects.filter(pk=account.pk).update(
             trouble=error.message[:300], next_look_at=now + LOOK_AGAIN_AFTER_TROUBLE
         )
         return
-    pause = LOOK_WHILE_UNSETTLED if _unsettled(account).exists() else LOOK_EVERY
-    EscrowAccount.objects.filter(pk=account.pk).update(trouble="", next_look_at=now + pause)
+    pause = _pause(account=account, now=now)
+    EscrowAccount.objects.filter(pk=account.pk).update(trouble=" ".join(odd)[:300], next_look_at=now + pause)
+
+
+def _settle(*, account: EscrowAccount, chain: Chain, clock: Clock) -> list[str]:
+    """Settle what can be; return what is odd. A node that is away keeps no other node's jobs from it."""
+    by_node: dict[int, list[Job]] = defaultdict(list)
+    for job in settling.unlocked(account):
+        by_node[job.node_id].append(job)
+    odd: list[str] = []
+    for jobs in by_node.values():
+        try:
+            odd += settling.settle(account=account, jobs=jobs, chain=chain, clock=clock)
+        except (OceanError, OutOfBudget) as error:
+            odd.append(error.message)
+    return odd
+
+
+def _pause(*, account: EscrowAccount, now: datetime) -> timedelta:
+    """Return how long to wait: as long as something is not settled, half of the time that it has been over."""
+    pause = LOOK_WHILE_ACTIVE if settling.active(account).exists() else LOOK_EVERY
+    for job in settling.unsettled(account):
+        over = now - (job.finished_at or job.ended_at or now)
+        pause = min(pause, max(LOOK_SOONEST, over / 2))
+    return pause
 
 
 def look_soon(*, actor: Actor, account_id: int, now: datetime) -> None:
@@ -105,6 +127,7 @@ def withdraw(*, actor: Actor, account_id: int, amount: Decimal | None, now: date
         purpose=Transaction.Purpose.WITHDRAWAL,
         told=f"Take {told} back from the escrow",
         call=call,
+        amount_wei=int(wei),
     )
 
 
@@ -146,7 +169,9 @@ def _account(*, actor: Actor, account_id: int) -> EscrowAccount:
     return account
 
 
-def _plan(*, actor: Actor, account: EscrowAccount, purpose: str, told: str, call: Call) -> None:
+def _plan(
+    *, actor: Actor, account: EscrowAccount, purpose: str, told: str, call: Call, amount_wei: int = 0
+) -> None:
     plan_act(
         actor=actor,
         wallet=account.wallet,
@@ -154,6 +179,8 @@ def _plan(*, actor: Actor, account: EscrowAccount, purpose: str, told: str, call
         purpose=purpose,
         told=told,
         call=call,
+        token=account.token.address if amount_wei else "",
+        amount_wei=amount_wei,
     )
 
 
@@ -167,89 +194,39 @@ def _lock(account: EscrowAccount, lock: dict[str, Any]) -> escrow.Lock:
     )
 
 
-def _read(*, account: EscrowAccount, chain: Chain, now: datetime) -> None:
+def _read(*, account: EscrowAccount, chain: Chain, now: datetime) -> list[str]:
+    """Read funds and locks; return what is odd about them."""
     where = {
         "escrow": Address(account.escrow),
         "payer": Address(account.wallet.address),
         "token": Address(account.token.address),
     }
-    funds = escrow.funds(chain, **where)
-    locks = [
-        {
-            "id": str(lock.job_id),
-            "payee": payee,
-            "amount_wei": str(lock.amount_wei),
-            "expires_at": lock.expires_at,
-        }
-        for payee in _payees(account)
-        for lock in escrow.locks(chain, payee=Address(payee), **where)
-    ]
+    for _ in range(READINGS):  # a block in between may change the one and not the other
+        funds = escrow.funds(chain, **where)
+        locks: list[dict[str, Any]] = [
+            {
+                "id": str(lock.job_id),
+                "payee": payee,
+                "amount_wei": str(lock.amount_wei),
+                "expires_at": lock.expires_at,
+            }
+            for payee in _payees(account)
+            for lock in escrow.locks(chain, payee=Address(payee), **where)
+        ]
+        elsewhere = funds.locked_wei - sum(int(lock["amount_wei"]) for lock in locks)
+        if not elsewhere:
+            break
     EscrowAccount.objects.filter(pk=account.pk).update(
         available_wei=funds.available_wei, locked_wei=funds.locked_wei, locks=locks, read_at=now
     )
-    account.refresh_from_db()
+    account.available_wei, account.locked_wei = funds.available_wei, funds.locked_wei
+    account.locks, account.read_at = locks, now
+    if elsewhere <= 0:
+        return []
+    told = tokens.told(network=account.token.network, token=account.token.address, amount_wei=elsewhere)
+    return [f"{told} more are locked, by somebody who runs no job of this portal."]
 
 
 def _payees(account: EscrowAccount) -> list[str]:
-    jobs = Job.objects.filter(wallet=account.wallet, escrow_need__escrow=account.escrow)
+    jobs = Job.objects.filter(settling.of_account(account))
     return sorted({need["payee"] for need in jobs.values_list("escrow_need", flat=True) if need})
-
-
-def _unsettled(account: EscrowAccount) -> Any:
-    """Return the jobs that have ended, and of which it is not known what the node took."""
-    return Job.objects.filter(
-        wallet=account.wallet,
-        escrow_need__escrow=account.escrow,
-        escrow_need__token=account.token.address,
-        settled_at=None,
-        state__in=TERMINAL,
-        accepted_at__isnull=False,
-    ).select_related("node")
-
-
-def _settle(*, job: Job, account: EscrowAccount, chain: Chain, clock: Clock) -> None:
-    """Note what the node took, once nothing of the job is locked any more."""
-    now = clock()
-    lock_id = int(job.lock_id) if job.lock_id else None
-    if any(lock_id is not None and int(lock["id"]) == lock_id for lock in account.locks):
-        return
-    report = _report(job=job, account=account, clock=clock)
-    paid = report.payment if report is not None else None
-    claim_tx = (paid.claim_tx if paid else None) or job.claim_tx
-    charged: int | None = None
-    if claim_tx:
-        receipt = chain.receipt(tx_hash=claim_tx)
-        events = escrow.events_in(receipt.logs, escrow=Address(account.escrow)) if receipt else ()
-        claims = [e for e in events if e.kind == "claimed" and e.job_id == lock_id]
-        if not claims:
-            return  # the node speaks of a claim that the chain does not show yet
-        charged = sum(e.amount_wei for e in claims)
-    elif paid is not None and paid.cancel_tx:
-        charged = 0
-    elif report is not None:
-        return  # the node has not settled yet
-    told = (
-        "The node no longer knows this job; what it took cannot be told."
-        if charged is None
-        else f"The node took {tokens.told(network=account.token.network, token=account.token.address, amount_wei=charged)}."
-    )
-    with transaction.atomic():
-        won = Job.objects.filter(pk=job.pk, settled_at=None).update(
-            settled_at=now, charged_wei=charged, claim_tx=claim_tx or "", version=F("version") + 1
-        )
-        if won:
-            JobEvent.objects.create(job=job, at=now, kind=JobEvent.Kind.PAYMENT, message=told)
-
-
-def _report(*, job: Job, account: EscrowAccount, clock: Clock) -> JobReport | None:
-    """Ask the node about a job that has ended; None when it no longer knows it.
-
-    Raises:
-        OceanError: nobody could be asked.
-    """
-    try:
-        with open_node(node=job.node, purpose=Purpose.BACKGROUND, clock=clock) as backend:
-            reports = backend.jobs_of(owner=Address(account.wallet.address))
-    except OutOfBudget as error:
-        raise CannotOrder(error.message) from None
-    return next((r for r in reports if same_job(job.node_job_id, r.long_id)), None)

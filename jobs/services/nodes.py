@@ -15,6 +15,7 @@ from jobs.errors import CannotOrder, InvalidInput, PortalError
 from jobs.models import Environment, Network, Node
 from jobs.ocean import detect as detection
 from jobs.ocean.answers import Reply
+from jobs.ocean.chain import Chain
 from jobs.ocean.compute import Environment as EnvironmentOffer
 from jobs.ocean.compute import NodeIdentity, Parsed
 from jobs.ocean.errors import BadAnswer, OceanError, Refused
@@ -27,6 +28,7 @@ from jobs.services.gateway import Clock, open_chain, open_node
 LOOK_EVERY = timedelta(seconds=60)
 LOOK_AGAIN_AFTER_TROUBLE = timedelta(seconds=30)
 IDENTIFY_EVERY = timedelta(hours=1)
+TOKENS_AT_ONCE = 20  # a node may list what it likes; a network's endpoint is not asked for all of it
 
 
 class NodeSilent(PortalError):
@@ -123,10 +125,20 @@ def _learn_tokens(*, node: Node, offers: Parsed[EnvironmentOffer]) -> None:
         for tariff in offer.tariffs:
             wanted.setdefault(tariff.chain_id, set()).add(tariff.token)
     for network in Network.objects.filter(chain_id__in=wanted).exclude(rpc_url=""):
-        unknown = tokens.unknown(network=network, addresses=wanted[network.chain_id])
+        unknown = tokens.unknown(network=network, addresses=wanted[network.chain_id])[:TOKENS_AT_ONCE]
         if unknown:
             with suppress(OceanError, CannotOrder), open_chain(network=network) as chain:
-                tokens.learn(chain=chain, network=network, addresses=unknown)
+                for address in unknown:
+                    _learn_token(chain=chain, network=network, address=address)
+
+
+def _learn_token(*, chain: Chain, network: Network, address: Address) -> None:
+    """Remember how a token is called; one that is no token is passed over. Raises: OceanError, the chain is away."""
+    try:
+        tokens.learn(chain=chain, network=network, addresses=[address])
+    except OceanError as error:
+        if error.retryable:
+            raise
 
 
 def look_soon(*, node_ids: Collection[int], now: datetime) -> int:

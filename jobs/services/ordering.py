@@ -195,6 +195,7 @@ def _write(*, job: Job, holder: str, wish: Wish, outlay: Outlay, now: datetime, 
                 wallet=job.wallet,
                 token=tokens.known(network=wish.network, address=need.token),
                 escrow=need.escrow,
+                defaults={"opening_wei": outlay.in_escrow_wei},
             )
 
 

@@ -45,12 +45,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Line:
-    """One item of a price. token: None for what costs nothing. is_fee: it is the service's fee for the time."""
+    """One item of a price. token: None for what costs nothing."""
 
     what: str
     token: Address | None = None
     amount_wei: Wei = NOTHING
-    is_fee: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,7 @@ class Outlay:
 
     used: orders that are there, by place. spent: what the wallet pays in all, by token; the amount that a node locks counts
     whole. needed: what the wallet must hold for that now, by token: less where the escrow holds some. gas_wei: at the most.
+    in_escrow_wei: what the wallet has in the escrow now, locked or not.
     """
 
     used: Mapping[int, Order]
@@ -71,6 +71,7 @@ class Outlay:
     gas_wei: Wei
     coin_wei: Wei
     fee_until: datetime
+    in_escrow_wei: Wei = NOTHING
 
 
 def work_out(*, wish: Wish, asked: Asked, chain: Chain | None) -> Outlay:
@@ -112,6 +113,7 @@ class _Work:
         self._steps: list[Step] = []
         self._spent: dict[Address, int] = defaultdict(int)
         self._needed: dict[Address, int] = defaultdict(int)
+        self._in_escrow = NOTHING
 
     def get_datatokens(self, wanted: Sequence[Wanted]) -> None:
         """Take or buy the datatokens that new orders spend, as far as the wallet lacks them."""
@@ -125,7 +127,7 @@ class _Work:
                 self._chain,
                 network=network,
                 wallet=wallet,
-                job_id=self._wish.job_id,
+                job_id=self._wish.job_id or self._wish.instead_of,
                 datatoken=datatoken,
                 count=count,
             )
@@ -181,7 +183,6 @@ class _Work:
                     f"Fee of the service, with “{want.part.name}”",
                     token=fee.token,
                     amount_wei=fee.amount_wei,
-                    is_fee=True,
                 )
             market = pricing.read_terms(self._chain, datatoken=datatoken).order_fee
             if market is not None and want.renews is None:
@@ -224,6 +225,7 @@ class _Work:
         """Deposit what is missing, and let the node lock exactly what it asked for beside what it has locked already."""
         place = {"escrow": need.escrow, "payer": self._payer, "token": need.token}
         funds = escrow.funds(self._chain, **place)
+        self._in_escrow = Wei(funds.available_wei + funds.locked_wei)
         missing = Wei(max(0, need.amount_wei - funds.available_wei))
         self._lines.append(Line("Compute time, at the most", token=need.token, amount_wei=need.amount_wei))
         self._spent[need.token] += need.amount_wei
@@ -279,10 +281,11 @@ class _Work:
             else NOTHING,
             coin_wei=self._chain.balance_wei(address=self._payer),
             fee_until=fee_until,
+            in_escrow_wei=self._in_escrow,
         )
 
-    def _spend(self, what: str, *, token: Address, amount_wei: Wei, is_fee: bool = False) -> None:
-        self._lines.append(Line(what, token=token, amount_wei=amount_wei, is_fee=is_fee))
+    def _spend(self, what: str, *, token: Address, amount_wei: Wei) -> None:
+        self._lines.append(Line(what, token=token, amount_wei=amount_wei))
         self._spent[token] += amount_wei
         self._needed[token] += amount_wei
 

@@ -1,6 +1,11 @@
-"""Compares the whole ledger with chains and nodes, and tells every difference. Questions only: nothing is mended here.
+"""Compares the whole ledger with chains and nodes, and tells every difference. Nothing is mended here.
 
-What could not be compared is a difference too: a silent endpoint proves nothing.
+What could not be compared is a difference too: a silent endpoint proves nothing. Escrows are looked at first as the worker
+does it, so that what has been claimed meanwhile is in the ledger.
+
+What it takes: a question for each transaction, a few for each address and escrow account, one for each node and address.
+The worker's daily run leaves out what no chain is expected to change any more: of transactions that ended more than
+`YOUNG` ago it asks about another thirtieth each day. The command asks about all.
 """
 
 from __future__ import annotations
@@ -8,21 +13,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import partial
+
+from django.db.models import F, Q, QuerySet
 
 from jobs.errors import CannotOrder
-from jobs.lifecycle import State
+from jobs.lifecycle import ACTIVE, State
 from jobs.models import EscrowAccount, Job, Network, Node, Order, Reconciliation, Transaction, Wallet
-from jobs.ocean import escrow, orders
+from jobs.ocean import escrow
 from jobs.ocean.chain import Chain
 from jobs.ocean.compute import ComputeBackend, JobReport, same_job
 from jobs.ocean.errors import OceanError
+from jobs.ocean.transactions import Receipt
 from jobs.ocean.units import Address
+from jobs.services import escrows, sending, settling, tokens
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, NoChain, open_chain, open_node
 
 EVERY = timedelta(days=1)
+YOUNG = timedelta(days=30)
+PARTS = 30  # in so many days the daily run has asked about every old transaction once more
 WAITS_TOO_LONG = timedelta(minutes=10)
 KEPT = 30  # comparisons that are remembered
+IN_A_BLOCK = (Transaction.Status.CONFIRMED, Transaction.Status.REVERTED, Transaction.Status.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -34,12 +47,15 @@ class Difference:
     sentence: str
 
 
-def compare(*, clock: Clock) -> tuple[Difference, ...]:
-    """Compare everything now, remember the outcome, and return the differences."""
+def compare(*, clock: Clock, everything: bool = True) -> tuple[Difference, ...]:
+    """Compare now, remember the outcome, and return the differences.
+
+    everything: the old transactions too, all of them.
+    """
     now = clock()
-    found = [*_chains(now=now), *_nodes(clock=clock)]
+    found = [*_chains(now=now, everything=everything, clock=clock), *_nodes(clock=clock)]
     Reconciliation.objects.create(at=now, differences=[asdict(difference) for difference in found])
-    old = Reconciliation.objects.order_by("-at").values_list("pk", flat=True)[KEPT:]
+    old = Reconciliation.objects.order_by("-at", "-pk").values_list("pk", flat=True)[KEPT:]
     Reconciliation.objects.filter(pk__in=list(old)).delete()
     return tuple(found)
 
@@ -47,155 +63,287 @@ def compare(*, clock: Clock) -> tuple[Difference, ...]:
 def is_due(*, now: datetime) -> bool:
     """Say whether the last comparison is a day old; never where nothing was ever sent."""
     last = Reconciliation.objects.order_by("-at").first()
-    return Transaction.objects.exists() and (last is None or last.at <= now - EVERY)
+    return (last is None or last.at <= now - EVERY) and Transaction.objects.exists()
 
 
-def _chains(*, now: datetime) -> Iterator[Difference]:
+def _chains(*, now: datetime, everything: bool, clock: Clock) -> Iterator[Difference]:
     for network in Network.objects.filter(transactions__isnull=False).distinct().order_by("pk"):
         try:
             with open_chain(network=network) as chain:
-                yield from _transactions(network=network, chain=chain, now=now)
-                yield from _nonces(network=network, chain=chain)
-                yield from _escrows(network=network, chain=chain)
+                for tx in _to_ask_about(network=network, now=now, everything=everything):
+                    difference = _transaction(tx=tx, chain=chain, now=now)
+                    if difference is not None:
+                        yield difference
+                yield from _numbers(network=network, chain=chain)
+            yield from _escrows(network=network, clock=clock)
         except (OceanError, NoChain, CannotOrder) as error:
             yield Difference("chain_silent", network.name, f"The chain could not be asked. {error.message}")
 
 
-def _transactions(*, network: Network, chain: Chain, now: datetime) -> Iterator[Difference]:
+def _to_ask_about(*, network: Network, now: datetime, everything: bool) -> Iterator[Transaction]:
     rows = network.transactions.exclude(tx_hash="")
-    for tx in rows.defer("data", "signed").order_by("pk").iterator():
-        receipt = chain.receipt(tx_hash=tx.tx_hash)
-        told = f"{tx.told} ({tx.tx_hash})"
-        if tx.status in Transaction.UNDER_WAY:
-            if receipt is not None:
-                continue  # seen by the worker's next look
-            since = tx.sent_at or tx.prepared_at
-            if since is not None and now - since > WAITS_TOO_LONG:
-                yield Difference(
-                    "waiting", tx.tx_hash, f"{told} has been waiting for a block since {since:%F %H:%M} UTC."
-                )
-        elif tx.status == Transaction.Status.DROPPED:  # given up, as something else took its number
-            if receipt is not None:
-                yield Difference(
-                    "not_dropped",
-                    tx.tx_hash,
-                    f"{told} was given up, but it is in block {receipt.block_number}.",
-                )
-        elif receipt is None:
-            yield Difference(
-                "receipt_gone",
-                tx.tx_hash,
-                f"{told} was in block {tx.block_number}, and the chain does not know it any more.",
-            )
-        elif receipt.status != ("reverted" if tx.status == Transaction.Status.REVERTED else "ok"):
-            yield Difference(
-                "status", tx.tx_hash, f"{told} is {tx.status} here and {receipt.status} on the chain."
-            )
-        elif receipt.block_hash != tx.block_hash:
-            yield Difference(
-                "reorganised",
-                tx.tx_hash,
-                f"{told} is in another block now: {receipt.block_number} in place of {tx.block_number}.",
-            )
-        else:
-            order = Order.objects.filter(transaction=tx).first()
-            if (
-                order is not None
-                and tx.status == Transaction.Status.CONFIRMED
-                and orders.order_in(receipt, datatoken=Address(order.datatoken)) is None
-            ):
-                yield Difference("no_order", tx.tx_hash, f"{told} made no order on the chain.")
+    if not everything:
+        part = now.date().toordinal() % PARTS
+        settled = Q(status__in=[*IN_A_BLOCK, Transaction.Status.DROPPED]) & ~Q(sent_at__gt=now - YOUNG)
+        rows = rows.annotate(part=F("pk") % PARTS).exclude(settled & ~Q(part=part))
+    return rows.select_related("wallet", "network").defer("data", "signed").order_by("pk").iterator()
 
 
-def _nonces(*, network: Network, chain: Chain) -> Iterator[Difference]:
-    """Compare how many transactions of each address are in blocks with how many the ledger knows."""
-    addresses = network.transactions.values_list("wallet__address", flat=True).distinct()
-    for address in sorted(set(addresses)):
-        mine = network.transactions.filter(wallet__address=address, nonce__isnull=False)
-        mined = chain.mined_nonce(address=Address(address))
-        in_blocks = [Transaction.Status.CONFIRMED, Transaction.Status.REVERTED, Transaction.Status.CANCELLED]
-        seen = mine.filter(status__in=[*in_blocks, *Transaction.UNDER_WAY])
-        used = {nonce for nonce in seen.values_list("nonce", flat=True) if nonce is not None}
+def _transaction(*, tx: Transaction, chain: Chain, now: datetime) -> Difference | None:
+    receipt = chain.receipt(tx_hash=tx.tx_hash)
+    told = f"{tx.told} ({tx.tx_hash})"
+    # The worker may have moved it on while the chain was asked.
+    status = Transaction.objects.values_list("status", flat=True).get(pk=tx.pk) if receipt is None else ""
+    if status and status != tx.status:
+        return None
+    if tx.status in Transaction.UNDER_WAY:
+        since = tx.sent_at or tx.prepared_at
+        if receipt is None and since is not None and now - since > WAITS_TOO_LONG:
+            return Difference(
+                "waiting", tx.tx_hash, f"{told} has been waiting for a block since {since:%F %H:%M} UTC."
+            )
+        return None  # what is mined is seen by the worker's next look
+    if tx.status == Transaction.Status.DROPPED:  # given up, as something else took its number
+        if receipt is None:
+            return None
+        return Difference(
+            "not_dropped", tx.tx_hash, f"{told} was given up, but it is in block {receipt.block_number}."
+        )
+    if receipt is None:
+        return Difference(
+            "receipt_gone",
+            tx.tx_hash,
+            f"{told} was in block {tx.block_number}, and the chain does not know it any more.",
+        )
+    return _ended(tx=tx, receipt=receipt, told=told)
+
+
+def _ended(*, tx: Transaction, receipt: Receipt, told: str) -> Difference | None:
+    """Compare a transaction with the block that it is in."""
+    missing = sending.missing_effect(tx=tx, receipt=receipt) if tx.status != tx.Status.CANCELLED else ""
+    failed = receipt.status == "reverted" or bool(missing)
+    if failed != (tx.status == Transaction.Status.REVERTED):
+        if missing and receipt.status == "ok":
+            kind = "no_order" if tx.purpose in (tx.Purpose.ORDER, tx.Purpose.RENEWAL) else "no_effect"
+            return Difference(kind, tx.tx_hash, f"{told} is {tx.status} here. {missing}")
+        return Difference(
+            "status", tx.tx_hash, f"{told} is {tx.status} here and {receipt.status} on the chain."
+        )
+    if receipt.block_hash != tx.block_hash:
+        return Difference(
+            "reorganised",
+            tx.tx_hash,
+            f"{told} is in another block now: {receipt.block_number} in place of {tx.block_number}.",
+        )
+    return None
+
+
+def _numbers(*, network: Network, chain: Chain) -> Iterator[Difference]:
+    """Compare the numbers that each address has used in blocks with those that the ledger knows."""
+    addresses = set(network.transactions.exclude(nonce=None).values_list("wallet__address", flat=True))
+    for address in sorted(addresses):
+        mined = chain.mined_nonce(address=Address(address))  # asked before the ledger is read
+        mine = network.transactions.filter(wallet__address=address).exclude(nonce=None)
+        seen = mine.exclude(status=Transaction.Status.DROPPED).values_list("nonce", "status")
+        used = {nonce: status for nonce, status in seen if nonce is not None}
         first = min(used, default=mined)
-        foreign = sorted(set(range(first, mined)) - used)
+        foreign = [number for number in range(first, mined) if number not in used]
         if foreign:
+            count = f"{len(foreign)} transaction{'' if len(foreign) == 1 else 's'}"
             yield Difference(
                 "foreign_transactions",
                 address,
-                f"{len(foreign)} transactions of {address} since its first one here are not in the ledger "
-                f"(first number {foreign[0]}): another program uses this wallet, or the ledger lacks them.",
+                f"{count} of {address} since its first one here, from number {foreign[0]} on, not in the ledger: "
+                "another program uses this wallet, or the ledger lacks them.",
             )
-
-
-def _escrows(*, network: Network, chain: Chain) -> Iterator[Difference]:
-    accounts = EscrowAccount.objects.filter(token__network=network).select_related("wallet", "token")
-    for account in accounts.order_by("pk"):
-        where = {
-            "escrow": Address(account.escrow),
-            "payer": Address(account.wallet.address),
-            "token": Address(account.token.address),
-        }
-        funds = escrow.funds(chain, **where)
-        name = f"{account.wallet.label}, {account.token.symbol}"
-        if (int(account.available_wei), int(account.locked_wei)) != (funds.available_wei, funds.locked_wei):
+        behind = [
+            number for number, status in used.items() if number > mined and status in Transaction.UNDER_WAY
+        ]
+        if behind and mined not in used and chain.nonce(address=Address(address)) <= mined:
             yield Difference(
-                "escrow",
-                name,
-                f"The escrow of {name} holds {funds.available_wei} and {funds.locked_wei} locked, "
-                f"here it is {account.available_wei:f} and {account.locked_wei:f} (in the smallest unit).",
+                "gap",
+                address,
+                f"Number {mined} of {address} is in no transaction that the chain shows, and number {min(behind)} waits "
+                "for it: another program's transaction has got lost.",
             )
-        jobs = Job.objects.filter(wallet=account.wallet, escrow_need__escrow=account.escrow)
-        known = set(jobs.exclude(lock_id="").values_list("lock_id", flat=True))
-        for payee in sorted({need["payee"] for need in jobs.values_list("escrow_need", flat=True) if need}):
-            for lock in escrow.locks(chain, payee=Address(payee), **where):
-                if str(lock.job_id) not in known:
-                    yield Difference(
-                        "unknown_lock",
-                        str(lock.job_id),
-                        f"{payee} has locked {lock.amount_wei} of {name} for a job that the portal does not know.",
-                    )
+
+
+def _escrows(*, network: Network, clock: Clock) -> Iterator[Difference]:
+    """Compare each address's account; two teams may hold the same address, whose account is one."""
+    rows = EscrowAccount.objects.filter(token__network=network).select_related("wallet", "token__network")
+    seen: set[tuple[str, str, str]] = set()
+    for account in rows.order_by("pk"):
+        place = (account.escrow, account.token.address, account.wallet.address)
+        if place not in seen:
+            seen.add(place)
+            yield from _account(account=account, clock=clock)
+
+
+def _account(*, account: EscrowAccount, clock: Clock) -> Iterator[Difference]:
+    """Hold what the ledger says of an account against the chain; what differs is looked at twice, as both move on."""
+    escrows.look(account_id=account.pk, clock=clock)
+    account.refresh_from_db(fields=["locks", "opening_wei"])
+    name = f"{account.wallet.label}, {account.token.symbol}"
+    late = [job for job in settling.unlocked(account) if settling.is_overdue(job, now=clock())]
+    for job in late:
+        yield Difference(
+            "unsettled",
+            str(job.pk),
+            f"Nothing is locked for “{job.name}” any more, and it is not known what {job.node.name} took for it.",
+        )
+    for job in Job.objects.filter(settling.of_account(account), charged_wei=None).exclude(settled_at=None):
+        yield Difference("charge_unknown", str(job.pk), f"What was taken for “{job.name}” cannot be told.")
+    with open_chain(network=account.token.network) as chain:
+        yield from _unknown_locks(account=account, name=name)
+        difference = _balance(account=account, chain=chain, name=name)
+        if difference is not None:  # both sides move on: looked at once more before it is told
+            escrows.look(account_id=account.pk, clock=clock)
+            difference = _balance(account=account, chain=chain, name=name)
+    if difference is not None:
+        yield difference
+
+
+def _balance(*, account: EscrowAccount, chain: Chain, name: str) -> Difference | None:
+    """Compare what an account should hold with what it holds."""
+    expected = _expected_wei(account)
+    funds = escrow.funds(
+        chain,
+        escrow=Address(account.escrow),
+        payer=Address(account.wallet.address),
+        token=Address(account.token.address),
+    )
+    there = funds.available_wei + funds.locked_wei
+    if expected is None or expected == there:
+        return None
+    told = partial(tokens.told, network=account.token.network, token=account.token.address)
+    return Difference(
+        "escrow",
+        name,
+        f"The escrow holds {told(amount_wei=there)} of {name}; by the ledger it is {told(amount_wei=expected)}: "
+        f"{told(amount_wei=abs(there - expected))} {'more' if there > expected else 'less'}. "
+        "Another program paid in or took out, or the ledger lacks something.",
+    )
+
+
+def _expected_wei(account: EscrowAccount) -> int | None:
+    """Return what the escrow should hold, by the ledger; None while something is on its way in or out.
+
+    What was there at first, and the deposits, less the withdrawals and what the nodes took.
+    """
+    moves = Transaction.objects.filter(
+        network=account.token.network,
+        wallet__address=account.wallet.address,
+        to=account.escrow,
+        token=account.token.address,
+        purpose__in=[Transaction.Purpose.DEPOSIT, Transaction.Purpose.WITHDRAWAL],
+    )
+    jobs = Job.objects.filter(settling.of_account(account))
+    account.refresh_from_db(fields=["locks"])
+    held = {lock["id"] for lock in account.locks}
+    at_node = jobs.filter(settled_at=None, accepted_at__isnull=False).values_list("lock_id", flat=True)
+    if (
+        moves.under_way().exists()
+        or any(lock_id not in held for lock_id in at_node)  # its claim may be mined, and not be seen yet
+        or jobs.filter(charged_wei=None).exclude(settled_at=None).exists()  # told on its own
+    ):
+        return None
+    expected = int(account.opening_wei)
+    confirmed = moves.filter(status=Transaction.Status.CONFIRMED)
+    for purpose, amount in confirmed.values_list("purpose", "amount_wei"):
+        expected += amount if purpose == Transaction.Purpose.DEPOSIT else -amount
+    charged = jobs.exclude(settled_at=None).values_list("charged_wei", flat=True)
+    return int(expected - sum(amount for amount in charged if amount is not None))
+
+
+def _unknown_locks(*, account: EscrowAccount, name: str) -> Iterator[Difference]:
+    jobs = Job.objects.filter(settling.of_account(account))
+    if jobs.filter(state=State.STARTING).exists():
+        return  # the node has locked for it, perhaps, and has not told yet
+    known = set(jobs.exclude(lock_id="").values_list("lock_id", flat=True))
+    for lock in account.locks:
+        if lock["id"] not in known:
+            amount = tokens.told(
+                network=account.token.network, token=account.token.address, amount_wei=int(lock["amount_wei"])
+            )
+            yield Difference(
+                "unknown_lock",
+                lock["id"],
+                f"{lock['payee']} has locked {amount} of {name} for a job that the portal does not know.",
+            )
 
 
 def _nodes(*, clock: Clock) -> Iterator[Difference]:
     for node in Node.objects.filter(jobs__isnull=False).distinct().order_by("pk"):
-        wallets = Wallet.objects.filter(jobs__node=node).distinct().order_by("pk")
+        addresses = set(Wallet.objects.filter(jobs__node=node).values_list("address", flat=True))
         try:
             with open_node(node=node, purpose=Purpose.BACKGROUND, clock=clock) as backend:
-                for wallet in wallets:
-                    yield from _jobs(node=node, wallet=wallet, backend=backend)
+                for address in sorted(addresses):
+                    yield from _jobs(node=node, address=Address(address), backend=backend, clock=clock)
         except (OceanError, OutOfBudget) as error:
             yield Difference("node_silent", node.name, f"The node could not be asked. {error.message}")
 
 
-def _jobs(*, node: Node, wallet: Wallet, backend: ComputeBackend) -> Iterator[Difference]:
-    reports = backend.jobs_of(owner=Address(wallet.address))
+def _jobs(*, node: Node, address: Address, backend: ComputeBackend, clock: Clock) -> Iterator[Difference]:
+    asked_at = clock()
+    reports = backend.jobs_of(owner=address)
     if reports.skipped:
         yield Difference(
             "jobs_unreadable", node.name, f"{reports.skipped} jobs of {node.name} could not be read."
         )
-    same_address = Job.objects.filter(node=node, wallet__address=wallet.address)
-    ours = list(same_address.only("pk", "name", "state", "node_job_id", "tag", "start_sent_at"))
-    matched: dict[str, JobReport] = {}
+    ours = list(
+        Job.objects.filter(node=node, wallet__address=address).order_by("pk")
+    )  # after the node was asked
+    orders = _orders(address=address) if not backend.capabilities.tags else {}
+    matched: set[str] = set()
     for report in reports:
         job = next((j for j in ours if j.node_job_id and same_job(j.node_job_id, report.long_id)), None)
         if job is not None:
-            matched[str(job.pk)] = report
-        elif any(report.tag == str(j.tag) for j in ours):
-            twin = next(j for j in ours if report.tag == str(j.tag))
-            if twin.node_job_id:
-                yield Difference(
-                    "job_twice",
-                    report.long_id,
-                    f"{node.name} runs “{twin.name}” a second time, as {report.long_id}.",
-                )
-        elif backend.capabilities.tags and report.tag is not None:
-            yield Difference(
-                "unknown_job",
-                report.long_id,
-                f"{node.name} has a job {report.long_id} of {wallet.label} that the portal does not know.",
-            )
+            matched.add(str(job.pk))
+            continue
+        difference = _stranger(node=node, report=report, ours=ours, orders=orders)
+        if difference is not None:
+            yield difference
     for job in ours:
-        if job.state == State.RUNNING and str(job.pk) not in matched and not reports.skipped:
+        told = job.accepted_at is not None and job.accepted_at < asked_at
+        if job.state == State.RUNNING and told and str(job.pk) not in matched and not reports.skipped:
             yield Difference(
                 "job_gone", str(job.pk), f"{node.name} does not list “{job.name}”, which is running here."
             )
+
+
+def _stranger(*, node: Node, report: JobReport, ours: list[Job], orders: dict[str, str]) -> Difference | None:
+    """Say what is odd about a job of a node that is none of ours by its id; None for one of another program."""
+    twin = next((job for job in ours if report.tag == str(job.tag)), None)
+    if twin is not None and twin.node_job_id:
+        return Difference(
+            "job_twice", report.long_id, f"{node.name} runs “{twin.name}” a second time, as {report.long_id}."
+        )
+    if twin is not None and twin.state not in ACTIVE:
+        return Difference(
+            "job_unclaimed",
+            report.long_id,
+            f"{node.name} has “{twin.name}” as {report.long_id}; here it ended without ever being accepted.",
+        )
+    if twin is None and report.tag is not None:
+        return Difference(
+            "unknown_job",
+            report.long_id,
+            f"{node.name} has a job {report.long_id} of {report.owner} that the portal does not know.",
+        )
+    starting = any(
+        job.start_sent_at is not None and not job.node_job_id and job.state in ACTIVE for job in ours
+    )
+    if report.agreement_id in orders and not starting:
+        return Difference(
+            "unknown_job",
+            report.long_id,
+            f"{node.name} has a job {report.long_id} with the order of “{orders[report.agreement_id]}” that the portal "
+            "made, and the portal does not know the job.",
+        )
+    return None
+
+
+def _orders(*, address: Address) -> dict[str, str]:
+    """Return what was ordered by the transactions of the orders: a Provider files its jobs under them."""
+    rows: QuerySet[Order] = Order.objects.filter(wallet__address=address)
+    return dict(rows.exclude(transaction__tx_hash="").values_list("transaction__tx_hash", "asset_name"))

@@ -360,7 +360,7 @@ def find(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> N
         status = Transaction.Status.REVERTED
         trouble = f"It was mined and undone{f': {reason}' if reason else ' without a reason'}."
     else:
-        missing = _missing_effect(tx=tx, receipt=receipt)
+        missing = missing_effect(tx=tx, receipt=receipt)
         if missing:
             status, trouble = Transaction.Status.REVERTED, missing
     where = f"in block {receipt.block_number}"
@@ -417,7 +417,7 @@ def _mined_version(*, tx: Transaction, receipt: Receipt) -> dict[str, Any]:
     }
 
 
-def _missing_effect(*, tx: Transaction, receipt: Receipt) -> str:
+def missing_effect(*, tx: Transaction, receipt: Receipt) -> str:
     """Say what a transaction that was mined should have done and did not; "" where all is as it should be."""
     order = Order.objects.filter(transaction=tx).select_related("renews__transaction").first()
     if order is not None:

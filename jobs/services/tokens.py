@@ -14,7 +14,7 @@ TOKENS_MAX = 200  # of a network: what strangers name is not remembered without 
 
 
 def unknown(*, network: Network, addresses: Iterable[Address]) -> list[Address]:
-    """Return those that are not known yet, as long as there is room for more."""
+    """Return those that are not known yet, as long as there is room for more: for what strangers offer."""
     there = set(Token.objects.filter(network=network).values_list("address", flat=True))
     return sorted(set(addresses) - there)[: max(0, TOKENS_MAX - len(there))]
 
@@ -23,9 +23,10 @@ def learn(*, chain: Chain, network: Network, addresses: Iterable[Address]) -> No
     """Ask the contracts of those tokens that are not known yet for their symbol and decimals.
 
     Raises:
-        OceanError: from the chain.
+        OceanError: from the chain; what was learnt before stays.
     """
-    for address in unknown(network=network, addresses=addresses):
+    there = set(Token.objects.filter(network=network).values_list("address", flat=True))
+    for address in sorted(set(addresses) - there):
         info = orders.token_info(chain, token=address)
         Token.objects.get_or_create(
             network=network,
@@ -44,5 +45,5 @@ def told(*, network: Network, token: str, amount_wei: Wei | int | Decimal) -> st
     row = Token.objects.filter(network=network, address=token).first()
     if row is None:
         return f"{int(amount_wei)} of the smallest unit of {token}"
-    text = f"{from_wei(int(amount_wei), decimals=row.decimals):f}"  # normalize() keeps 28 digits
-    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {row.symbol}"
+    exact = f"{from_wei(int(amount_wei), decimals=row.decimals):f}"  # normalize() would round to 28 digits
+    return f"{exact.rstrip('0').rstrip('.') if '.' in exact else exact} {row.symbol}"

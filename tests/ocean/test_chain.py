@@ -210,6 +210,8 @@ class TestSend:
             (-32602, "invalid argument 0", "rpc", False, False),
             (-32603, "internal error", "rpc", True, True),
             (-32005, "limit exceeded", "rpc", True, True),
+            (-32005, "daily request count exceeded, request rate limited", "rate_limited", True, True),
+            (429, "Your app has exceeded its capacity", "rate_limited", True, True),
             (-32000, "request timed out", "rpc", True, False),
             (0, "", "rpc", True, False),
         ],

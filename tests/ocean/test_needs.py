@@ -20,7 +20,7 @@ from jobs.ocean.compute import (
 )
 from jobs.ocean.errors import BadAnswer
 from jobs.ocean.node import OceanNode
-from jobs.ocean.orders import fee_is_signed
+from jobs.ocean.orders import check_fee
 from jobs.ocean.units import Address, Wei
 from tests.ocean.wire import Answer, FakeWire, account, node, recording
 
@@ -64,7 +64,7 @@ class TestNeedsOfAPaidStart:
         for need in needs.orders:
             assert need.fee is not None
             assert (need.fee.amount_wei, need.fee.valid_until) == (0, 0)
-            assert fee_is_signed(need.fee)
+            check_fee(need.fee)
         assert needs.payment == PaymentNeed(
             escrow=ESCROW,
             payee=account(9).address,

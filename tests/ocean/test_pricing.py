@@ -1,6 +1,7 @@
 """How datatokens can be had, as contracts tell it, and as contracts that lie tell it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from jobs.ocean import pricing
 from jobs.ocean.chain import Chain
 from jobs.ocean.contracts import ZERO
 from jobs.ocean.errors import BadAnswer, ChainError
-from jobs.ocean.pricing import ONE, Cost, FixedRate, GivenAway, OrderFee
+from jobs.ocean.pricing import ONE, Cost, FixedRate, GivenAway, OrderFee, Terms
 from jobs.ocean.units import Address, Wei
 from tests.ocean.wire import Answer, FakeWire, transport
 
@@ -198,8 +199,8 @@ class TestReadPrice:
         assert pricing.read_price(contracts(), datatoken=TOKEN, known=[EXCHANGE]) == (RATE,)
         assert pricing.read_price(contracts(), datatoken=TOKEN, known=[]) == ()
 
-    def test_looks_at_a_few_ways_of_a_datatoken_that_names_thousands(self):
-        many = encode(["address[]"], [[DISPENSER] * 3_000])
+    def test_looks_at_a_few_ways_of_a_datatoken_that_names_a_thousand(self):
+        many = encode(["address[]"], [[DISPENSER] * 1_000])
 
         found = pricing.read_price(contracts(dispensers=many, rates=NONE_SOLD), datatoken=TOKEN)
 
@@ -223,7 +224,7 @@ class TestReadPrice:
 
     @pytest.mark.parametrize("name", ["status", "exchange"])
     def test_does_not_take_the_endpoints_trouble_for_the_contracts(self, name):
-        busy = {"code": -32005, "message": "rate limited"}
+        busy = {"code": -32005, "message": "daily request count exceeded, request rate limited"}
 
         with pytest.raises(ChainError) as caught:
             pricing.read_price(contracts(**{name: busy}), datatoken=TOKEN)
@@ -295,6 +296,18 @@ class TestCost:
         exact = amount * rate * 10**decimals * (10**18 + market + ocean)
         assert cost.total_wei * 10**54 <= exact < (cost.total_wei + 4) * 10**54
         assert cost.total_wei >= cost.market_fee_wei + cost.ocean_fee_wei
+
+
+class TestCanOrder:
+    @pytest.mark.parametrize(
+        ("template", "only_for", "can"),
+        [(2, None, True), (1, None, False), (2, TOKEN, True), (2, OWNER, False)],
+    )
+    def test_in_one_transaction_where_the_datatoken_may_buy(self, template, only_for, can):
+        price = replace(RATE, only_for=only_for)
+        terms = Terms(datatoken=TOKEN, template=template, prices=(price,), order_fee=None)
+
+        assert price.can_order(terms=terms) is can
 
 
 class TestBuy:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.ocean.compute import Environment, parse_environments, parse_environments_by_chain
-from jobs.ocean.tariffs import Tariff, for_minutes, in_wei, parse_tariffs
+from jobs.ocean.tariffs import Tariff, for_minutes, for_seconds, in_wei, parse_tariffs
 from jobs.ocean.units import Address, Wei, from_wei, to_wei
 from tests.ocean.provider_wire import last
 from tests.ocean.wire import recording
@@ -141,6 +141,8 @@ class TestParseTariffs:
 
 
 PRICES = st.decimals(min_value=0, max_value=10**6, places=9, allow_nan=False)
+# As a node that lies may write it: with more digits than anybody counts with.
+LONG_PRICES = st.from_regex(r"[0-9]{1,20}\.[0-9]{90,300}", fullmatch=True).map(Decimal)
 AMOUNTS = st.decimals(min_value=0, max_value=10**4, places=3, allow_nan=False)
 
 
@@ -162,6 +164,19 @@ class TestNoWeiIsLostOrMade:
         ) * ((duration_s + 59) // 60)
         assert Fraction(cost) == exact
         assert 0 <= paid - exact * 10**decimals < 1  # rounded up, by less than one
+
+    @given(price=st.one_of(PRICES, LONG_PRICES), duration_s=st.integers(min_value=1, max_value=10**7))
+    def test_where_seconds_count_or_a_price_has_no_end(self, price, duration_s):
+        minutes = for_minutes(
+            tariff=Tariff(1, OCEAN, {"cpu": price}), amounts={"cpu": Decimal(3)}, duration_s=duration_s
+        )
+        seconds = for_seconds(price_min=price, duration_s=duration_s)
+
+        for cost, exact in (
+            (minutes, Fraction(price) * 3 * -(-duration_s // 60)),
+            (seconds, Fraction(price) * duration_s / 60),
+        ):
+            assert 0 <= in_wei(cost, decimals=18) - exact * 10**18 < 1 + Fraction(1, 10**30)
 
     @given(
         amount=st.integers(min_value=0, max_value=2**256 - 1), decimals=st.integers(min_value=0, max_value=77)

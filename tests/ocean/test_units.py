@@ -1,7 +1,10 @@
 import pickle
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from jobs.ocean.units import Address, clean_text, from_wei, is_did, parse_did, to_wei
@@ -91,10 +94,47 @@ class TestWei:
         assert to_wei(Decimal(amount), decimals=decimals) == wei
         assert from_wei(wei, decimals=decimals) == Decimal(amount)
 
-    @pytest.mark.parametrize("amount", ["-1", "NaN", "sNaN", "Infinity", "0.0000000000000000001"])
+    @pytest.mark.parametrize(
+        "amount",
+        [
+            "-1",
+            "NaN",
+            "sNaN",
+            "Infinity",
+            "0.0000000000000000001",
+            "1." + "0" * 120 + "1",
+            str(2**256),
+            "1e999999",
+        ],
+    )
     def test_refuses_what_a_token_cannot_hold(self, amount):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"The (amount|token)"):
             to_wei(Decimal(amount))
+
+    @given(
+        amount=st.one_of(
+            st.decimals(allow_nan=False, allow_infinity=False),
+            st.from_regex(r"[0-9]{1,60}(\.[0-9]{1,150})?", fullmatch=True).map(Decimal),
+            st.integers(min_value=0, max_value=2**256 - 1).map(lambda wei: Decimal(f"{wei}e-18")),
+        ),
+        decimals=st.sampled_from([0, 6, 18]),
+    )
+    def test_is_what_was_said_or_an_error(self, amount, decimals):
+        exact = Fraction(amount) * 10**decimals if abs(amount.adjusted()) < 1_000 else None
+
+        try:
+            wei = to_wei(amount, decimals=decimals)
+        except ValueError:
+            assert (
+                exact is None
+                or exact < 0
+                or exact.denominator > 1
+                or exact >= 2**256
+                or len(str(amount)) > 100
+            )
+        else:
+            assert wei == (0 if exact is None else exact)
+            assert from_wei(wei, decimals=decimals) == amount
 
 
 class TestCleanText:

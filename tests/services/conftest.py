@@ -166,3 +166,61 @@ def quay(team: Team, deployed: Any, clock: Clock, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(gateway, "Provider", made.provider)
     yield made
     deployed.chain.rpc("evm_revert", [before])
+
+
+@pytest.fixture(scope="session")
+def priced(deployed: Any) -> Any:
+    """Datatokens that are sold, on the same chain."""
+    from tests.services.tollhouse import priced_on
+
+    return priced_on(deployed)
+
+
+@pytest.fixture
+def tollhouses(
+    team: Team, deployed: Any, priced: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Any]]:
+    """Open a paid service of a dialect. Patched by name, because the gateway is where rows become clients."""
+    from tests.services.tollhouse import make_tollhouse
+
+    before = deployed.chain.rpc("evm_snapshot", [])
+    deployed.chain.rpc("evm_setAutomine", [True])
+
+    def opened(dialect: str) -> Any:
+        made = make_tollhouse(team=team, deployed=deployed, sold=priced, clock=clock, dialect=dialect)
+        monkeypatch.setattr(gateway, "Transport", made.transport)
+        monkeypatch.setattr(
+            gateway, "Provider" if dialect == Node.Dialect.PROVIDER else "OceanNode", made.provider
+        )
+        return made
+
+    yield opened
+    deployed.chain.rpc("evm_revert", [before])
+
+
+@pytest.fixture
+def toll(tollhouses: Callable[[str], Any]) -> Any:
+    """A Provider whose time is paid for with the fee of an order."""
+    return tollhouses(Node.Dialect.PROVIDER)
+
+
+@pytest.fixture
+def gate(tollhouses: Callable[[str], Any]) -> Any:
+    """A node whose time is paid for from the Escrow."""
+    return tollhouses(Node.Dialect.OCEAN_NODE)
+
+
+@pytest.fixture(params=list(Node.Dialect))
+def either(request: pytest.FixtureRequest, tollhouses: Callable[[str], Any]) -> Any:
+    """A paid service of each dialect."""
+    return tollhouses(request.param)
+
+
+@pytest.fixture
+def harbour(quay: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An Ocean Node over the same chain, which is paid from the escrow. Patched by name, as the Provider is."""
+    from tests.services.harbour import make_harbour
+
+    made = make_harbour(quay)
+    monkeypatch.setattr(gateway, "OceanNode", made.client)
+    return made

@@ -46,7 +46,7 @@ RPC_URL = "http://chain.test:8545"
 CONSUMER = Address(builders.RAW_PROVIDER_ENVIRONMENT["consumerAddress"])
 FEE_TOKEN = Address(builders.RAW_PROVIDER_ENVIRONMENT["feeToken"])
 # Source: ocean-contracts 3.1.0, ERC20Template.
-_PROVIDER_FEE = (
+PROVIDER_FEE = (
     "0x" + keccak(text="ProviderFee(address,address,uint256,bytes,uint8,bytes32,bytes32,uint256)").hex()
 )
 
@@ -161,7 +161,7 @@ class FakeProvider(FakeNode):
     def needs(self, *, request: StartRequest, consumer: Address, valid_until: int) -> tuple[OrderNeed, ...]:
         """Say what an honest Provider does."""
         return tuple(
-            self._need(part, consumer=consumer, valid_until=valid_until) for part in _published(request)
+            self._need(part, consumer=consumer, valid_until=valid_until) for part in published(request)
         )
 
     def _need(self, part: AssetInput | AlgorithmInput, *, consumer: Address, valid_until: int) -> OrderNeed:
@@ -183,15 +183,15 @@ class FakeProvider(FakeNode):
             first, _ = self.order_behind(seen.order_tx, datatoken=datatoken, consumer=consumer)
         else:
             first = tx_hash if seen.consumer == consumer else ""
-        (fee,) = [log for log in receipt.logs if "0x" + log.topics[0].hex() == _PROVIDER_FEE]
+        (fee,) = [log for log in receipt.logs if "0x" + log.topics[0].hex() == PROVIDER_FEE]
         return first, int.from_bytes(fee.data[5 * 32 : 6 * 32], "big")
 
     def accept(self, request: StartRequest, **_: Any) -> JobReport:
         """Take a job in, filed under its first order, where all its orders are on the chain and none runs."""
-        for part in _published(request):
+        for part in published(request):
             if not self.order_behind(part.order, datatoken=self.datatokens[part.did], consumer=CONSUMER)[0]:
                 raise refused("order_invalid")
-        under = _published(request)[0].order
+        under = published(request)[0].order
         if any(job.agreement_id == under and not job.ended for job in self.jobs):
             raise refused("order_in_use")
         report = self.report(agreement_id=under)
@@ -232,18 +232,24 @@ class FakeProvider(FakeNode):
         )
 
 
-def _published(request: StartRequest) -> list[AssetInput | AlgorithmInput]:
+def published(request: StartRequest) -> list[AssetInput | AlgorithmInput]:
+    """Return the published inputs of a start, in order, the algorithm last."""
     parts: list[Any] = [*request.datasets, request.algorithm]
     return [part for part in parts if isinstance(part, AssetInput | AlgorithmInput)]
 
 
 def signed_fee(
-    *, amount_wei: int = 0, valid_until: int, payee: Address = PROVIDER, key: str = PROVIDER_KEY
+    *,
+    amount_wei: int = 0,
+    valid_until: int,
+    payee: Address = PROVIDER,
+    key: str = PROVIDER_KEY,
+    token: Address = FEE_TOKEN,
 ) -> ProviderFee:
     """Sign a fee as a Provider does. key: another one than the payee's makes it a forgery."""
     fee = ProviderFee(
         address=payee,
-        token=FEE_TOKEN,
+        token=token,
         amount_wei=Wei(amount_wei),
         valid_until=valid_until,
         data="0x7b7d",
@@ -266,7 +272,7 @@ class Quay:
     wallet: Wallet
     dataset: Asset
     algorithm: Asset
-    far: FakeProvider
+    far: Any  # a FakeProvider, or what stands in its place
     wire: ChainWire
     deployed: Deployed
     clock: Clock

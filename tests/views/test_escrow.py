@@ -261,7 +261,7 @@ class TestWithdraw:
             ("Infinity", "Enter an amount in digits"),
             ("1e99999999", "more than 160 digits"),
             ("1e999999", "more than 160 digits"),
-            ("9" * 79, "No token has so much of it."),
+            ("9" * 79, "larger than any token can have"),
             ("9" * 400, "more than 160 digits"),
             (EVIL, "Enter an amount in digits"),
         ],

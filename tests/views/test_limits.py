@@ -115,7 +115,7 @@ class TestSet:
             ("-1", "greater than or equal to 0"),
             ("1.0000000000000000001", "has 18 decimal places"),
             ("1e999999", "more than 160 digits"),
-            ("9" * 78, "No token has so much of it."),
+            ("9" * 78, "larger than any token can have"),
             ("NaN", "Enter an amount in digits"),
             (EVIL, "Enter an amount in digits"),
         ],
