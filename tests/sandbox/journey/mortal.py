@@ -67,6 +67,11 @@ class Mortal(Portal):
         """The writes that were made in the services at places which nobody listed."""
         return [made.unknown.read_text() for made in self._interruptions if made.unknown.exists()]
 
+    @property
+    def undisturbed(self) -> dict[str, Any]:
+        """What a program of the portal is started with that nothing happens to."""
+        return asdict(self.interruption("never"))
+
     # killed
 
     def live(self) -> None:
