@@ -348,7 +348,7 @@ class LaunchForm(OwnCodeForm):
         if len(terms.tokens) < 2:
             del self.fields["token"]
             return
-        anything = [("", "whatever is cheapest, of what the wallet may spend")] if self._place == PAID else []
+        anything = [("", "the cheapest")] if self._place == PAID else []
         self._choose("token", [*anything, *((t.address, t.name) for t in terms.tokens)])
 
     def _ask(self, name: str, parameter: Parameter, *, asker: str) -> None:

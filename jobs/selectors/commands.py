@@ -6,8 +6,10 @@ import uuid
 from datetime import datetime
 from typing import Any
 
+from jobs.errors import InvalidInput
 from jobs.lifecycle import State
-from jobs.models import Asset, Job, Result
+from jobs.models import Asset, Job, Result, Token, Transaction
+from jobs.ocean.units import Address, from_wei
 
 
 def job_progress(*, team_id: int, job_id: uuid.UUID) -> tuple[State, str]:
@@ -24,8 +26,11 @@ def longest_s(*, team_id: int, job_id: uuid.UUID) -> int:
 
 
 def job_summary(*, team_id: int, job_id: uuid.UUID) -> dict[str, Any]:
-    """Return a job as plain data for JSON: id, state, reason, node_job_id, times, results."""
-    job = Job.objects.get(team_id=team_id, pk=job_id)
+    """Return a job as plain data for JSON: id, state, reason, node_job_id, times, results, and what it was charged.
+
+    charged: by token, orders included; None for what is free, and for a paid job that a node has not settled yet.
+    """
+    job = Job.objects.select_related("node__network").get(team_id=team_id, pk=job_id)
     results = Result.objects.filter(job=job, status=Result.Status.ARCHIVED).order_by("index", "path", "pk")
     return {
         "id": str(job.pk),
@@ -38,10 +43,59 @@ def job_summary(*, team_id: int, job_id: uuid.UUID) -> dict[str, Any]:
         "accepted_at": _text(job.accepted_at),
         "finished_at": _text(job.finished_at),
         "ended_at": _text(job.ended_at),
+        "charged": _charged(job),
         "results": [
             {"name": r.path or r.name, "kind": r.kind, "size": r.size, "sha256": r.sha256} for r in results
         ],
     }
+
+
+def token_named(text: str) -> str:
+    """Return the address of a token that the portal knows by this symbol; an address stays one, "" stays "".
+
+    Raises: InvalidInput
+    """
+    if not text:
+        return ""
+    try:
+        return Address(text)
+    except ValueError:
+        pass
+    found = sorted(set(Token.objects.filter(symbol__iexact=text).values_list("address", flat=True)))
+    if len(found) == 1:
+        return found[0]
+    raise InvalidInput(
+        f"Several tokens call themselves “{text[:20]}”: give the address."
+        if found
+        else f"The portal has met no token called “{text[:20]}”: give its address.",
+        field="token",
+        candidates=tuple(found),
+    )
+
+
+def _charged(job: Job) -> list[dict[str, str]] | None:
+    """Return what a job really cost: what its orders moved, and what a node took from the escrow."""
+    if job.escrow_need is not None and job.charged_wei is None:
+        return None
+    moved = job.transactions.filter(
+        status=Transaction.Status.CONFIRMED,
+        purpose__in=(Transaction.Purpose.PURCHASE, Transaction.Purpose.ORDER, Transaction.Purpose.RENEWAL),
+    ).exclude(token="")
+    sums: dict[str, int] = {}
+    for token, amount in moved.values_list("token", "amount_wei"):
+        sums[token] = sums.get(token, 0) + int(amount)
+    if job.charged_wei is not None:
+        sums[job.payment_token] = sums.get(job.payment_token, 0) + int(job.charged_wei)
+    if not sums:
+        return None
+    chain_id = job.environment.chain_id or job.node.network.chain_id
+    known = {t.address: t for t in Token.objects.filter(network__chain_id=chain_id)}
+    told = []
+    for token, wei in sums.items():
+        row = known.get(token)
+        exact = from_wei(wei, decimals=row.decimals if row else 0)
+        told.append({"token": token, "symbol": row.symbol if row else "", "amount": f"{exact.normalize():f}"})
+    return told
 
 
 def asset_known(*, team_id: int, did: str) -> bool:

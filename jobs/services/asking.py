@@ -61,7 +61,8 @@ class Part:
 class Wish:
     """What is to be started. parts: the datasets in order, then the algorithm if it is published.
 
-    request: without orders. free: nothing is to be paid for the time. job_id: None for a quote.
+    request: without orders. free: nothing is to be paid for the time. job_id: None for a quote. instead_of: a job that
+    ends when this is launched; what it has ordered is there for this one then.
     """
 
     node: Node
@@ -73,6 +74,7 @@ class Wish:
     max_duration_s: int
     free: bool
     job_id: uuid.UUID | None = None
+    instead_of: uuid.UUID | None = None
 
     @cached_property
     def offer(self) -> EnvironmentOffer:
@@ -213,7 +215,7 @@ def _known_order(*, wish: Wish, part: Part, consumer: str) -> Order | None:
             transaction__status=Transaction.Status.CONFIRMED,
             transaction__network=wish.network,
         )
-        .filter(not_held(wish.job_id))
+        .filter(not_held(wish.job_id or wish.instead_of))
         .select_related("transaction", "renews__transaction")
         .order_by("-pk")
         .first()

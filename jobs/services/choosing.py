@@ -196,11 +196,8 @@ def options(*, actor: Actor, request: LaunchRequest) -> list[Option]:
     What was chosen as its place does not count. Raises: InvalidInput
     """
     inputs = _inputs(actor=actor, choices=request.datasets)
-    wish, there = (
-        _place_wish(request),
-        {"node_ids": _serving_nodes(inputs), "chain_ids": {x.dataset.chain_id for x in inputs}},
-    )
-    wish = replace(wish, token="")
+    wish = replace(_place_wish(request), token="")
+    there = {"node_ids": _serving_nodes(inputs), "chain_ids": {x.dataset.chain_id for x in inputs}}
     wallet = _wallet(actor=actor, ref=request.wallet)
     return [
         *places.free_options(wish=wish, **there),

@@ -45,12 +45,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Line:
-    """One item of a price. token: None for what costs nothing. is_fee: it is the service's fee for the time."""
+    """One item of a price. token: None for what costs nothing."""
 
     what: str
     token: Address | None = None
     amount_wei: Wei = NOTHING
-    is_fee: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ class _Work:
                 self._chain,
                 network=network,
                 wallet=wallet,
-                job_id=self._wish.job_id,
+                job_id=self._wish.job_id or self._wish.instead_of,
                 datatoken=datatoken,
                 count=count,
             )
@@ -184,7 +183,6 @@ class _Work:
                     f"Fee of the service, with “{want.part.name}”",
                     token=fee.token,
                     amount_wei=fee.amount_wei,
-                    is_fee=True,
                 )
             market = pricing.read_terms(self._chain, datatoken=datatoken).order_fee
             if market is not None and want.renews is None:
@@ -286,8 +284,8 @@ class _Work:
             in_escrow_wei=self._in_escrow,
         )
 
-    def _spend(self, what: str, *, token: Address, amount_wei: Wei, is_fee: bool = False) -> None:
-        self._lines.append(Line(what, token=token, amount_wei=amount_wei, is_fee=is_fee))
+    def _spend(self, what: str, *, token: Address, amount_wei: Wei) -> None:
+        self._lines.append(Line(what, token=token, amount_wei=amount_wei))
         self._spent[token] += amount_wei
         self._needed[token] += amount_wei
 

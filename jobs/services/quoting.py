@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from jobs.access import Action, Actor, require
 from jobs.errors import CannotOrder, InvalidInput
-from jobs.models import Token
+from jobs.models import Environment, Token
 from jobs.ocean.compute import AssetInput, Payment, StartRequest, stored_environment
 from jobs.ocean.errors import OceanError
-from jobs.ocean.tariffs import in_wei
-from jobs.ocean.units import Address, Wei, from_wei
+from jobs.ocean.units import Address, from_wei
 from jobs.services import asking, choosing, ordering, outlays, tokens
 from jobs.services.asking import Wish
 from jobs.services.budget import OutOfBudget, Purpose
@@ -29,10 +28,6 @@ from jobs.services.outlays import Outlay
 from jobs.services.starts import algorithm_input
 
 PATIENCE_S = 20.0  # of a person who waits for a price, for all questions together
-# A Provider charges for the seconds from its answer to the end that was asked for. That answer comes a moment later when
-# the order is made, or sooner: what a person agrees to covers as much.
-_SLACK_S = 5
-_PROVIDER_DECIMALS = 18  # of its fees, whatever token they are in (provider-v4 recording 60)
 
 
 @dataclass(frozen=True)
@@ -43,6 +38,7 @@ class Amount:
     symbol: str
     exact: Decimal
     wei: int
+    decimals: int
 
 
 @dataclass(frozen=True)
@@ -158,7 +154,7 @@ def quote(*, actor: Actor, request: LaunchRequest, clock: Clock, purpose: Purpos
         ) from None
     except (CannotOrder, NoChain) as error:
         raise InvalidInput(error.message, field="environment", code=error.code) from None
-    return _told(plan=plan, wish=wish, outlay=_with_slack(wish=wish, outlay=outlay))
+    return _told(plan=plan, wish=wish, outlay=outlay)
 
 
 def elsewhere(*, actor: Actor, request: LaunchRequest) -> tuple[Elsewhere, ...]:
@@ -187,7 +183,7 @@ def elsewhere(*, actor: Actor, request: LaunchRequest) -> tuple[Elsewhere, ...]:
         found.append(
             Elsewhere(
                 environment=row.pk,
-                name=str(row),
+                name=_name(row),
                 node=row.node.name,
                 free=place.free,
                 token=place.token,
@@ -221,7 +217,7 @@ def _place(plan: Plan) -> dict[str, Any]:
     offer = stored_environment(plan.environment.raw, dialect=plan.environment.node.dialect)
     tier = offer.free if plan.free else None
     return {
-        "environment": str(plan.environment),
+        "environment": _name(plan.environment),
         "node": plan.environment.node.name,
         "wallet": plan.wallet.label,
         "free": plan.free,
@@ -232,42 +228,23 @@ def _place(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _with_slack(*, wish: Wish, outlay: Outlay) -> Outlay:
-    """Round what a Provider charges up to the whole duration: it counts the seconds that are left when it is asked."""
-    price = wish.offer.price_min
-    fees = [step.wanted.fee for step in outlay.steps if step.wanted and step.wanted.fee.amount_wei]
-    if wish.free or not price or len(fees) != 1:
-        return outlay
-    (fee,) = fees
-    whole = in_wei(price * wish.max_duration_s / 60, decimals=_PROVIDER_DECIMALS)
-    slack = in_wei(price * _SLACK_S / 60, decimals=_PROVIDER_DECIMALS)
-    most = min(fee.amount_wei + slack, max(whole, fee.amount_wei))
-    more = most - fee.amount_wei
-    lines = tuple(
-        replace(line, amount_wei=Wei(most))
-        if (line.token, line.amount_wei, line.is_fee) == (fee.token, fee.amount_wei, True)
-        else line
-        for line in outlay.lines
-    )
-    return replace(
-        outlay,
-        lines=lines,
-        spent={**outlay.spent, fee.token: Wei(outlay.spent[fee.token] + more)},
-        needed={**outlay.needed, fee.token: Wei(outlay.needed[fee.token] + more)},
-    )
+def _name(environment: Environment) -> str:
+    return environment.description or environment.env_id[:16]
 
 
 def _told(*, plan: Plan, wish: Wish, outlay: Outlay) -> Quote:
     named = {token.address: token for token in Token.objects.filter(network=wish.network)}
 
     def amount(token: str, wei: int) -> Amount:
-        row = named.get(token)
-        if row is None:  # the portal remembers no more tokens of this network
-            return Amount(
-                token=token, symbol=f"of the smallest unit of {token}", exact=Decimal(wei), wei=int(wei)
-            )
+        row = named.get(token)  # None where the portal remembers no more tokens of this network
+        symbol = row.symbol if row else f"of the smallest unit of {token}"
+        decimals = row.decimals if row else 0
         return Amount(
-            token=token, symbol=row.symbol, exact=from_wei(wei, decimals=row.decimals), wei=int(wei)
+            token=token,
+            symbol=symbol,
+            exact=from_wei(wei, decimals=decimals),
+            wei=int(wei),
+            decimals=decimals,
         )
 
     def sum_of(token: Address) -> TokenSum:
@@ -345,6 +322,5 @@ def _wish(plan: Plan) -> Wish:
         ),
         max_duration_s=plan.max_duration_s,
         free=plan.free,
-        # What the job that is to be replaced has ordered is there for this one.
-        job_id=plan.instead_of,
+        instead_of=plan.instead_of,
     )

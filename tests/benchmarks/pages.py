@@ -27,6 +27,7 @@ ACTS = {
         "jobs-rerun",
         "jobs-go-on",
         "jobs-give-up",
+        "launch-quote",  # asks a service and a chain
         "catalogue-add",
         "catalogue-refresh",
     ),

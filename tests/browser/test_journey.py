@@ -24,8 +24,8 @@ pathlib.Path("/data/outputs/count.txt").write_text(str(len(found)))
 
 
 def named(name: str) -> re.Pattern[str]:
-    """Match what bears this name itself, and not the other dialect's "name (v4)"."""
-    return re.compile(rf"^{re.escape(name)} (?!\(v4\))")
+    """Match what bears this name itself, and not another one, such as "name (v4)"."""
+    return re.compile(rf"^{re.escape(name)} (?!\()")
 
 
 def launch(page: Page, *, datasets: tuple[str, ...], algorithm: str, **parameters: str) -> None:

@@ -7,7 +7,8 @@ import sys
 import time
 import uuid
 from argparse import ArgumentParser
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from django.utils.timezone import now as clock
 from jobs.access import Actor
 from jobs.errors import InvalidInput, PortalError
 from jobs.lifecycle import TERMINAL, State
-from jobs.ocean.units import is_did
+from jobs.ocean.units import is_did, to_wei
 from jobs.selectors import commands, portal
-from jobs.services import catalogue, launching, refreshing, teams
+from jobs.services import catalogue, choosing, launching, quoting, refreshing, teams
+from jobs.services.budget import Purpose
 from jobs.services.choosing import CODE_MAX_BYTES, DatasetChoice, LaunchRequest, OwnAlgorithm
+from jobs.services.quoting import Amount, Quote
 
 GRACE_S = 600
 POLL_S = 0.5
@@ -40,7 +43,25 @@ OPTIONS = {
 # What describes code of one's own, beside the code.
 CONTAINER = ("image", "tag", "entrypoint", "checksum", "language")
 
-EXIT_OK, EXIT_REFUSED, EXIT_NOT_SUCCEEDED, EXIT_TIMEOUT = 0, 2, 3, 4
+EXIT_OK, EXIT_REFUSED, EXIT_NOT_SUCCEEDED, EXIT_TIMEOUT, EXIT_PRICE = 0, 2, 3, 4, 5
+
+
+class TooExpensive(PortalError):
+    """It costs more than --max-cost allows, or nothing was said of what it may cost. Nothing was written."""
+
+    code = "above_max_cost"
+
+    def __init__(self, message: str, *, quote: Quote, code: str = "") -> None:
+        super().__init__(message, code=code)
+        self.quote = quote
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What may be spent of a token. token: its symbol or address, "" for what the time is paid in."""
+
+    amount: Decimal
+    token: str
 
 
 class Command(BaseCommand):
@@ -91,7 +112,35 @@ class Command(BaseCommand):
             help="of the image; a Provider refuses code without it",
         )
         parser.add_argument("--language", default="", help="what the code is written in, for people")
-        parser.add_argument("--environment", required=True, metavar="ID|free")
+        parser.add_argument(
+            "--environment",
+            required=True,
+            metavar="ID|free|paid",
+            help="free: the free tier with the most room; paid: the cheapest paid place that fits",
+        )
+        parser.add_argument(
+            "--paid",
+            action="store_true",
+            help="run in the paid part of an environment that has a free tier too",
+        )
+        parser.add_argument(
+            "--max-cost",
+            action="append",
+            default=[],
+            metavar="AMOUNT[:TOKEN]",
+            help="what it may cost, in tokens of what the time is paid in or of the one that is named; a launch that costs "
+            "money needs it; repeatable",
+        )
+        parser.add_argument(
+            "--token", default="", metavar="SYMBOL|ADDRESS", help="what a paid place is to be paid in"
+        )
+        parser.add_argument(
+            "--resources",
+            nargs="+",
+            default=[],
+            metavar="NAME=AMOUNT",
+            help="how much of a paid place's resources: cpu=2 ram=4; default: the least",
+        )
         parser.add_argument(
             "--params", metavar="JSON", help="what the algorithm reads as custom data: a JSON object"
         )
@@ -117,19 +166,29 @@ class Command(BaseCommand):
         """Launch, wait if asked to, and leave with the exit code that says how it went."""
         try:
             actor = teams.operator(team=options["team"])
-            request = _request(actor=actor, options=options)
+            request, quote = _priced(
+                actor=actor, request=_request(actor=actor, options=options), given=options["max_cost"]
+            )
             job_id = launching.launch(actor=actor, request=request, launch_key=uuid.uuid4(), now=clock())
+        except TooExpensive as error:
+            self._refuse_price(error, as_json=options["json"])
         except PortalError as error:
             self._refuse(error)
         self._warn_without_worker(actor)
         if not options["json"]:
             self.stdout.write(f"Recorded as job {job_id}.")
         code = self._wait(actor=actor, job_id=job_id, options=options) if options["wait"] else EXIT_OK
-        summary = commands.job_summary(team_id=actor.team_id, job_id=job_id)
+        summary = commands.job_summary(team_id=actor.team_id, job_id=job_id) | {
+            "quote": _told(quote) if quote else None
+        }
         if options["json"]:
             self.stdout.write(json.dumps(summary, indent=2))
         elif options["wait"]:
             self.stdout.write(f"{summary['state']} {summary['message']}".strip())
+            if summary["charged"]:
+                self.stdout.write(
+                    "Charged: " + ", ".join(f"{x['amount']} {x['symbol']}" for x in summary["charged"])
+                )
         sys.exit(code)
 
     def _wait(self, *, actor: Actor, job_id: uuid.UUID, options: dict[str, Any]) -> int:
@@ -161,6 +220,13 @@ class Command(BaseCommand):
             self.stderr.write(f"  {candidate}")
         sys.exit(EXIT_REFUSED)
 
+    def _refuse_price(self, error: TooExpensive, *, as_json: bool) -> None:
+        self.stderr.write(f"--max-cost: {error.message}")
+        if as_json:
+            told = {"refused": error.message, "code": error.code, "quote": _told(error.quote)}
+            self.stdout.write(json.dumps(told, indent=2))
+        sys.exit(EXIT_PRICE)
+
     def _warn_without_worker(self, actor: Actor) -> None:
         if not portal.chrome(team_id=actor.team_id, now=clock()).worker_alive:
             self.stderr.write(
@@ -183,7 +249,113 @@ def _request(*, actor: Actor, options: dict[str, Any]) -> LaunchRequest:
         max_duration_s=options["duration"],
         queue_wait_s=options["queue_wait"],
         name=options["name"],
+        paid=options["paid"],
+        token=commands.token_named(options["token"]),
+        resources=_resources(options["resources"]),
     )
+
+
+def _resources(given: list[str]) -> dict[str, float] | None:
+    found: dict[str, float] = {}
+    for text in given:
+        name, _, amount = text.partition("=")
+        try:
+            found[name.strip()] = float(Decimal(amount))
+        except InvalidOperation:
+            raise InvalidInput("Write it as NAME=AMOUNT, such as cpu=2.", field="resources") from None
+    return found or None
+
+
+def _limits(given: list[str]) -> list[Limit]:
+    found = []
+    for text in given:
+        amount, _, token = text.partition(":")
+        try:
+            number = Decimal(amount)
+        except InvalidOperation:
+            number = Decimal(-1)
+        if not number.is_finite() or number < 0:
+            raise InvalidInput("Write it as AMOUNT or AMOUNT:TOKEN, such as 2.5:OCEAN.", field="max-cost")
+        found.append(Limit(amount=number, token=token.strip()))
+    return found
+
+
+def _priced(*, actor: Actor, request: LaunchRequest, given: list[str]) -> tuple[LaunchRequest, Quote | None]:
+    """Look at the price of what costs money, and agree to as much as was said.
+
+    What is free is not asked about; should one of its assets have a price, the job says so, and nothing is paid.
+
+    Raises:
+        TooExpensive: nothing was said of what it may cost, or it costs more.
+    """
+    limits = _limits(given)
+    if choosing.plan(actor=actor, request=request).free and not limits:
+        return request, None
+    quote = quoting.quote(actor=actor, request=request, clock=clock, purpose=Purpose.ACT)
+    sums = [item.total for item in quote.sums]
+    price = " and ".join(_amount(total) for total in sums) or "nothing but gas"
+    where = f"This costs at most {price} in “{quote.environment}” at {quote.node}"
+    allowed = {total.token: _allowed(total, limits=limits, quote=quote) for total in sums}
+    missing = [total for total in sums if allowed[total.token] is None]
+    if missing:
+        add = " ".join(
+            f"--max-cost {total.exact.normalize():f}" + (f":{total.symbol}" if len(sums) > 1 else "")
+            for total in sums
+        )
+        raise TooExpensive(
+            f"{where}. Nothing was launched; to launch it, add {add}", quote=quote, code="not_agreed"
+        )
+    if any(total.exact > (allowed[total.token] or 0) for total in sums):
+        raise TooExpensive(f"{where}, which is more than may be spent. Nothing was launched.", quote=quote)
+    if quote.troubles:
+        raise InvalidInput(" ".join(quote.troubles), field="wallet")
+    most = {total.token: _in_wei(total, allowed[total.token] or Decimal(0)) for total in sums}
+    return replace(request, most={**quote.most, **most}), quote
+
+
+def _allowed(total: Amount, *, limits: list[Limit], quote: Quote) -> Decimal | None:
+    """Return what may be spent of a token; None where nothing was said of it."""
+    for limit in limits:
+        named = limit.token.lower() in (total.symbol.lower(), total.token.lower())
+        unnamed = not limit.token and (total.token == quote.plan.payment_token or len(quote.sums) == 1)
+        if named or unnamed:
+            return limit.amount
+    return None
+
+
+def _in_wei(total: Amount, allowed: Decimal) -> int:
+    try:
+        return to_wei(allowed, decimals=total.decimals)
+    except ValueError as error:
+        raise InvalidInput(str(error), field="max-cost") from None
+
+
+def _amount(amount: Amount) -> str:
+    return f"{amount.exact.normalize():f} {amount.symbol}"
+
+
+def _told(quote: Quote) -> dict[str, Any]:
+    """Return a price as plain data; amounts are text, as they are exact."""
+
+    def plain(amount: Amount) -> dict[str, str]:
+        return {"token": amount.token, "symbol": amount.symbol, "amount": f"{amount.exact.normalize():f}"}
+
+    return {
+        "environment": quote.environment,
+        "node": quote.node,
+        "free": quote.free,
+        "lines": [
+            {"what": line.what, **(plain(line.amount) if line.amount else {"amount": "0"})}
+            for line in quote.lines
+        ],
+        "totals": [
+            plain(x.total) | {"wallet_has": plain(x.has)["amount"], "missing": plain(x.missing)["amount"]}
+            for x in quote.sums
+        ],
+        "transactions": quote.transactions,
+        "gas": f"{quote.gas.normalize():f}",
+        "troubles": list(quote.troubles),
+    }
 
 
 def _json(text: str, *, field: str) -> dict[str, Any]:
