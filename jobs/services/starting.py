@@ -286,7 +286,7 @@ def _send_start(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
             return None  # the lease was lost while waiting for the turn: somebody else is at it
         return backend.start(request=request, proof=proof)
 
-    return signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=send)
+    return signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=send, once=True)
 
 
 def _dids(job: Job) -> list[str]:
