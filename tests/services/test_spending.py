@@ -245,6 +245,7 @@ class TestTurns:
         advance(second, either.clock)
         assert (second.state, statuses(second)) == (State.REQUESTED, [])
         assert "Another job pays from this wallet now" in second.trouble
+        assert second.trouble_count == 0  # everybody answers: it is no silence that ends the job one day
         either.automine(True)
         either.mine()
         either.clock.tick(2)
