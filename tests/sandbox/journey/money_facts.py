@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tests.sandbox.journey.facts import Fact
 from tests.sandbox.journey.money_ways import CALLS, NODE
 
-# Facts that no other job has.
+# Facts that a job without costs has not.
 MONEY_FACTS = {
     "tokens.learn: get_or_create": Fact("What a token is called is known.", way="token not known"),
     "acting._wish: update": Fact("A person's wish to speed a transaction up.", way="a person speeds up"),
@@ -22,21 +22,29 @@ MONEY_FACTS = {
     "running.pulse: enqueue LOOK_AT_ESCROW": Fact("A look at the escrow is asked for."),
     "escrows._read: update": Fact("What the escrow holds is noted."),
     "escrows._settle: update": Fact("What the job has cost is noted."),
-    # outside of any job
-    "acting.plan_act: enqueue ACT": Fact("A person's wish to take money back.", way="withdrawal"),
+}
+
+# Facts of what a person wants from a wallet, outside of any job.
+ACT_FACTS = {
+    "acting.plan_act: enqueue ACT": Fact("A person's wish to take money back.", way="a person withdraws"),
     "acting.claim_acts: update": Fact("Somebody sees to what a person wants.", way="queue lost"),
     "running.pulse: enqueue ACT": Fact("What a person wants is asked for again.", way="queue lost"),
-    "sending.prepare: get_or_create": Fact(
-        "There is a count of this address's transactions.", way="withdrawal"
-    ),
-    "blocks.claim_due: update": Fact("A look at the last blocks is due.", way="block forgotten"),
-    "running.begin_pulse: enqueue CHECK_BLOCKS": Fact(
-        "A look at the last blocks is asked for.", way="block forgotten"
-    ),
-    "blocks._follow: update": Fact("A transaction waits for a block again.", way="block forgotten"),
+    "sending.prepare: get_or_create": Fact("There is a count of this address's transactions.", way="asked"),
 }
-# Those are facts of what people want from a wallet, or of the chain's forgetting.
-WITHOUT_A_JOB = ("withdrawal", "queue lost", "block forgotten")
+ACT_PASSES = {
+    "sending.prepare: update 2": Fact("A number is reserved, and the bytes are stored.", way="asked"),
+    "sending.send: send": Fact("The chain has paid back; nobody here knows yet.", way="asked"),
+    "sending.send: update 3": Fact("The transaction is noted as sent.", way="asked"),
+    "sending._end: update": Fact("The transaction is confirmed.", way="asked"),
+    "escrows._read: update": Fact("What the escrow holds is noted.", way="asked"),
+}
+
+# Facts of a chain that forgets its last blocks after a job has ended.
+BLOCK_FACTS = {
+    "blocks.claim_due: update": "A look at the last blocks is due.",
+    "running.begin_pulse: enqueue CHECK_BLOCKS": "A look at the last blocks is asked for.",
+    "blocks._follow: update": "A transaction waits for a block again, and is about to be sent.",
+}
 
 # The facts of each transaction that a start needs, and what they mean for one that moves money.
 OF_EACH = {
@@ -75,6 +83,5 @@ def paid_cases() -> Iterator[tuple[str, str, str, int, bool]]:
                 yield dialect, name, "plain", place, again
     for facts in (MONEY_FACTS, OF_A_WISH):
         for name, fact in facts.items():
-            if fact.way not in WITHOUT_A_JOB:
-                for way, nth in fact.cases:
-                    yield NODE, name, way, nth, way in fact.long
+            for way, nth in fact.cases:
+                yield NODE, name, way, nth, way in fact.long

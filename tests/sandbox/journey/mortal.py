@@ -212,6 +212,7 @@ class Mortal(Portal):
             ("jobs_job", "next_check_at", free),
             ("jobs_result", "next_try_at", ""),
             ("jobs_transaction", "next_look_at", ""),
+            ("jobs_network", "next_block_check_at", ""),
         ):
             where = f"{column} > datetime({soon}) {more}"
             if self.rows(f"SELECT 1 FROM {table} WHERE {where}"):

@@ -5,6 +5,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from eth_abi.abi import encode
+from eth_utils.abi import function_signature_to_4byte_selector
 from eth_utils.address import to_checksum_address
 
 from tests.sandbox.journey.ledger import Mined
@@ -68,6 +70,15 @@ class Spender(Payer):
             return wait_for(settled, "the costs of the job")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.worker_log()}") from None
+
+    def deposit_by_hand(self, amount_wei: int) -> None:
+        """Pay into the escrow without the portal."""
+        for to, signature, values in (
+            (self.ocean, "approve(address,uint256)", [self.escrow, amount_wei]),
+            (self.escrow, "deposit(address,uint256)", [self.ocean, amount_wei]),
+        ):
+            data = function_signature_to_4byte_selector(signature) + encode(["address", "uint256"], values)
+            self.ledger.send(self.ledger.signed(self.key, to=to, data=data)[1])
 
     def wait_for_the_escrow(self) -> None:
         """Wait until the portal has seen what the escrow holds now."""

@@ -8,6 +8,7 @@ import pytest
 from tests.sandbox.journey.facts import FACTS, NO_FACTS
 from tests.sandbox.journey.hiding import hiding_jobs
 from tests.sandbox.journey.killing import LANES, REPEATED, cases, freeze_at, kill_at, results_of_ended
+from tests.sandbox.journey.money_facts import BLOCK_FACTS
 from tests.sandbox.journey.nursery import Nursery
 from tests.sandbox.journey.order_facts import FROZEN_ORDERING, ORDER_FACTS, ORDERED_FACTS
 from tests.sandbox.journey.order_ways import ORDER_WAYS, OrderWay, block_comes, ordered_before
@@ -114,7 +115,7 @@ class TestFrozen:
 
 class TestFrozenAndStopped:
     @pytest.mark.xdist_group(LANES[0])
-    @pytest.mark.parametrize("at", ["payments.carry_on: renew", "sending.prepare: get_or_create"])
+    @pytest.mark.parametrize("at", ["payments.carry_on: renew", "ordering._write: move"])
     def test_woken_worker_prepares_nothing_for_a_job_that_was_stopped_meanwhile(
         self, payer: Payer, at: str
     ) -> None:
@@ -212,3 +213,40 @@ class TestSandboxKilled:
         block_comes(payer)
 
         assert_ended(payer, OrderWay())
+
+
+# Each pulse looks whether it is time to look at the last blocks.
+SHORT_PULSES = {"jobs.tasks.PULSE_FOR_S": 0.5}
+
+
+def orders_are_forgotten(payer: Payer) -> None:
+    """Let a job end, then let the chain forget the blocks with its orders, and what was dispensed stay."""
+    payer.begin_to_die("sending._end: update", nth=3)
+    payer.wait_for_death()
+    before = payer.ledger.ask("evm_snapshot")
+    payer.live()
+    payer.end_of_job()
+    payer.kill_worker()
+    payer.ledger.ask("evm_revert", before)
+    assert [one.call for one in payer.mined()] == ["dispense"] * 3
+
+
+class TestForgotten:
+    @pytest.mark.xdist_group(LANES[0])
+    @pytest.mark.parametrize("run", REPEATED)
+    @pytest.mark.parametrize("at", [*BLOCK_FACTS])
+    def test_orders_are_in_blocks_again_when_the_process_dies_that_looks_after_them(
+        self, payer: Payer, at: str, run: int
+    ) -> None:
+        orders_are_forgotten(payer)
+
+        payer.begin_to_die(at, seconds=SHORT_PULSES)
+        payer.wait_for_death()
+        payer.bear(payer.interruption("never", seconds=SHORT_PULSES))
+
+        wait_for(lambda: payer.hasten() or len(payer.mined()) == 6, "the orders in new blocks")
+        assert_ended(payer, OrderWay())
+        told = [
+            row["message"] for row in payer.rows("SELECT message FROM jobs_jobevent WHERE kind = 'payment'")
+        ]
+        assert sum("the chain has forgotten its block" in message for message in told) == 3

@@ -6,9 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.journey.facts import FACTS, NO_FACTS
+from tests.sandbox.journey.facts import FACTS, NO_FACTS, WISHES
 from tests.sandbox.journey.killing import LANES, REPEATED, kill_at, results_of_ended
-from tests.sandbox.journey.money_facts import MONEY_FACTS, OF_A_WISH, OF_EACH, PASSED, paid_cases
+from tests.sandbox.journey.money_facts import (
+    ACT_FACTS,
+    ACT_PASSES,
+    MONEY_FACTS,
+    OF_A_WISH,
+    OF_EACH,
+    PASSED,
+    paid_cases,
+)
 from tests.sandbox.journey.money_ways import (
     ALGORITHM,
     CALLS,
@@ -27,10 +35,20 @@ from tests.sandbox.journey.money_ways import (
 )
 from tests.sandbox.journey.nursery import Nursery
 from tests.sandbox.journey.order_facts import ORDER_FACTS, ORDERED_FACTS
-from tests.sandbox.journey.portal import Portal
+from tests.sandbox.journey.portal import Portal, wait_for
 from tests.sandbox.journey.spender import GIVEN_WEI, OCEAN_WEI, Spender
+from tests.sandbox.journey.ways import QUEUE_LOST, sql
 from tests.sandbox.running import Box, running_sandbox
 
+DEPOSIT_WEI = 3 * OCEAN_WEI + 1
+IDLE = {
+    "a person withdraws": "Job.objects.update(state='CANCELLED', ended_at=clock(), next_check_at=None)\n"
+    "token = Token.objects.get(symbol='OCEAN')\n"
+    "EscrowAccount.objects.create(wallet=Wallet.objects.get(), token=token, "
+    f"escrow=token.network.contracts['Escrow'], available_wei={DEPOSIT_WEI})",
+    "asked": "from jobs.services import escrows\naccount = EscrowAccount.objects.get()\n"
+    "escrows.withdraw(actor=actor, account_id=account.pk, amount=None, now=clock())",
+}
 # Of the free asset, the dataset for money and the algorithm for money, at each service.
 NAMES = {NODE: ("{}", "{} (priced)"), PROVIDER: ("{} (v4)", "{} (priced, v4)")}
 
@@ -69,6 +87,21 @@ def launch_paid(portal: Portal, *, dialect: str) -> None:
         ")\n"
         "answer = launching.launch(actor=actor, request=request, launch_key=uuid.uuid4(), now=clock())"
     )
+
+
+@pytest.fixture(scope="module")
+def idle_wallets(
+    box: Box, templates: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The folders of portals with no job under way and something in the escrow, before and after it was asked back."""
+    folders = {}
+    earlier = templates[NODE]
+    for name, code in IDLE.items():
+        portal = Portal(folder=tmp_path_factory.mktemp("template") / "var", box=box)
+        shutil.copytree(earlier, portal.folder)
+        portal.call(code)
+        folders[name] = earlier = portal.folder
+    return folders
 
 
 @pytest.fixture
@@ -111,12 +144,14 @@ class TestFacts:
         assert ways == set(MONEY_WAYS)
 
     def test_no_fact_has_a_reason_not_to_be_one(self) -> None:
-        assert (MONEY_FACTS.keys() | OF_EACH.keys() | PASSED.keys()) & NO_FACTS.keys() == set()
+        facts = [*MONEY_FACTS, *OF_EACH, *PASSED, *OF_A_WISH, *ACT_PASSES]
 
-    def test_every_fact_is_one_of_a_place_in_the_services(self) -> None:
-        known = FACTS.keys() | ORDER_FACTS.keys() | MONEY_FACTS.keys()
+        assert set(facts) & NO_FACTS.keys() == set()
 
-        assert (OF_EACH.keys() | PASSED.keys() | OF_A_WISH.keys()) - known - ORDERED_FACTS.keys() == set()
+    def test_what_more_is_killed_for_money_is_a_fact_without_it_too(self) -> None:
+        known = {*FACTS, *ORDER_FACTS, *ORDERED_FACTS, *MONEY_FACTS}
+
+        assert {*OF_EACH, *PASSED, *OF_A_WISH, *ACT_PASSES} <= known
 
 
 def params() -> Iterator[object]:
@@ -139,3 +174,41 @@ class TestKilled:
         kill_at(at, portal=spender, way=way, nth=nth)
 
         assert_paid_once(spender, way)
+
+
+def act_params() -> Iterator[object]:
+    """Yield what happens to a wish, in turn for one lane and the other."""
+    for number, (name, fact) in enumerate((ACT_FACTS | ACT_PASSES).items()):
+        yield pytest.param(name, fact.way, marks=pytest.mark.xdist_group(LANES[number % len(LANES)]), id=name)
+
+
+class TestWithdrawal:
+    @pytest.mark.parametrize("run", REPEATED)
+    @pytest.mark.parametrize(("at", "way"), [*act_params()])
+    def test_money_comes_back_once_when_the_process_dies_right_after(
+        self, box: Box, idle_wallets: dict[str, Path], nursery: Nursery, at: str, way: str, run: int
+    ) -> None:
+        template = idle_wallets["a person withdraws" if at in WISHES else "asked"]
+        portal = Spender(box=box, template=template, nursery=nursery)
+        portal.deposit_by_hand(DEPOSIT_WEI)
+        if way == "queue lost":
+            sql(QUEUE_LOST)(portal)
+
+        if at in WISHES:
+            portal.die_calling(at, WISHES[at])
+        else:
+            portal.begin_to_die(at)
+            portal.wait_for_death()
+        portal.live()
+
+        wait_for(
+            lambda: portal.hasten() or [row["status"] for row in portal.transactions()] == ["confirmed"],
+            "the end of the transaction",
+        )
+        portal.wait_for_the_escrow()
+        assert portal.calls() == (["approval", "deposit", "withdrawal"], [])
+        portal.assert_rows_agree_with_the_chain()
+        assert (portal.balance, portal.funds) == (GIVEN_WEI, (0, 0))
+        assert portal.differences() == []
+        portal.close()
+        assert portal.overlooked == []
