@@ -122,8 +122,9 @@ class Chain:
     """A chain behind a JSON-RPC address. Reads are repeated as the transport does it; sending happens once.
 
     Every method may raise Unreachable, Rejected, BadAnswer and Refused, and ChainError with one of the codes
-    insufficient_funds, nonce_too_low, underpriced, reverted, rate_limited, behind, rpc. What it tells may be old: a
-    balanced endpoint has nodes that lag behind, so no answer of None proves that something is not on the chain.
+    insufficient_funds, nonce_too_low, underpriced, reverted, rate_limited, behind, rpc.
+    What it tells may be old: a balanced endpoint has nodes that lag behind, so no answer of None proves that something is
+    not on the chain.
     """
 
     def __init__(self, transport: "Transport") -> None:

@@ -2,6 +2,9 @@
 
 Whoever published an asset chose its datatoken, so all of this is a stranger's word: it is what the contracts will do, no
 more. Callers name a highest price with everything that they send.
+
+A datatoken of template 2 lets nobody but itself buy of it: its exchanges and dispensers are for the datatoken alone, and
+whoever has none orders in the transaction that gets it (`buy_and_order`, `dispense_and_order`).
 Source: ocean-contracts 3.1.0, ERC20Template, ERC20TemplateEnterprise, FixedRateExchange, Dispenser; ocean-node
 recording 33, notes, and provider-v4 recording 23.
 """
@@ -22,10 +25,9 @@ from jobs.ocean.units import Address, Wei
 ONE = Wei(10**18)  # one datatoken, which is what one order spends; all datatokens have 18 decimals
 _BASE = 10**18  # rates and fees are parts of this
 # Source: ocean-contracts 3.1.0, ERC20TemplateEnterprise: OrderParams and FreParams.
-_BUY_AND_ORDER = (
-    f"buyFromFreAndOrder((address,uint256,{FEE_TYPES},(address,address,uint256)),"
-    "(address,bytes32,uint256,uint256,address))"
-)
+_ORDER = f"(address,uint256,{FEE_TYPES},(address,address,uint256))"
+_BUY_AND_ORDER = f"buyFromFreAndOrder({_ORDER},(address,bytes32,uint256,uint256,address))"
+_DISPENSE_AND_ORDER = f"buyFromDispenserAndOrder({_ORDER},address)"
 _ORDER_FEE, _DISPENSERS, _RATES = "getPublishingMarketFee()", "getDispensers()", "getFixedRates()"
 _EXCHANGE, _FEES_INFO, _SWAPPER = (
     "getExchange(bytes32)",
@@ -49,6 +51,12 @@ class GivenAway:
     max_tokens_wei: Wei
     max_balance_wei: Wei
     only_for: Address | None
+
+    def can_order(self, *, terms: "Terms") -> bool:
+        """Say whether `dispense_and_order` works: the dispenser then gives to the datatoken, not to who orders."""
+        return terms.template == _ENTERPRISE and self.gives(
+            amount_wei=ONE, to=terms.datatoken, has_wei=Wei(0)
+        )
 
     def gives(self, *, amount_wei: Wei, to: Address, has_wei: Wei) -> bool:
         """Say whether it would give an address that has some already so much more."""
@@ -123,8 +131,8 @@ class OrderFee:
 class Terms:
     """How a datatoken can be had and what an order takes.
 
-    template: 1 or 2; only 2 can buy and order in one transaction (`buy_and_order`). prices: empty where nobody gives or
-    sells it. order_fee: None for no fee; renewing an order (reuseOrder) never takes it.
+    template: 1 or 2; what 2 gives or sells is had in the order's transaction alone (`buy_and_order`, `dispense_and_order`).
+    prices: empty where nobody gives or sells it. order_fee: None for no fee; renewing an order (reuseOrder) takes none.
     """
 
     datatoken: Address
@@ -254,6 +262,23 @@ def buy_and_order(
         _BUY_AND_ORDER,
         (consumer, service_index, fee_values(fee), NO_MARKET_FEE),
         (price.exchange, bytes32(price.exchange_id), max_base_wei, 0, ZERO),
+    )
+
+
+def dispense_and_order(
+    *, datatoken: Address, price: GivenAway, consumer: Address, service_index: int, fee: ProviderFee
+) -> Call:
+    """Get one datatoken of template 2 for nothing and spend it for an order, in one transaction.
+
+    The datatoken draws the fees of service and market from the payer. Only where `price.can_order`.
+    Raises: BadAnswer "fee" for a fee that no contract can read.
+    Source: ocean-contracts 3.1.0, ERC20TemplateEnterprise.buyFromDispenserAndOrder.
+    """
+    return call_of(
+        datatoken,
+        _DISPENSE_AND_ORDER,
+        (consumer, service_index, fee_values(fee), NO_MARKET_FEE),
+        price.dispenser,
     )
 
 

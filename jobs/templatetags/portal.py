@@ -26,6 +26,8 @@ TONES = {
     "ended": "question-mark-circle",
 }
 _SIX_PLACES = Decimal("0.000001")
+_DIGITS = 200  # more than the largest amount of the token with the most decimals has
+_LONG = 12  # digits before the point, from which on an amount is told by its size
 _TONE_OF_LEVEL = {"error": "bad", "warning": "warn", "success": "ok"}
 
 
@@ -82,17 +84,36 @@ def amount(value: Decimal | None, rounding: str = "up") -> str:
     if value is None:
         return "–"
     way = ROUND_FLOOR if rounding == "down" else ROUND_CEILING
-    with localcontext() as context:
-        context.prec = 100
-        rounded = value.quantize(_SIX_PLACES, rounding=way)
-    return exact(rounded)
+    with localcontext(prec=_DIGITS):
+        return exact(value.quantize(_SIX_PLACES, rounding=way))
 
 
 @register.filter
 def exact(value: Decimal | None) -> str:
-    """Show an amount to its last digit."""
-    text = f"{value or Decimal(0):,f}"
+    """Show an amount to its last digit: no rounding hides a wei."""
+    if value is None:
+        return "–"
+    text = f"{value:,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+@register.filter
+def plain(value: Decimal) -> str:
+    """Write an amount of tokens as a form takes it: exact, in digits alone."""
+    return f"{value:f}"
+
+
+@register.filter
+def brief(value: Decimal | None) -> str:
+    """Show an amount of tokens where there is little room: 1,234.5, 0.00041, 1.16e59 as a power of ten; rounded up."""
+    if value is None:
+        return "–"
+    with localcontext(prec=_DIGITS):
+        size = value.adjusted() if value else 0
+        if size >= _LONG:
+            return f"{value.scaleb(-size).quantize(Decimal('0.01'), rounding=ROUND_CEILING)} × 10^{size}"
+        places = Decimal(1).scaleb(-4 if size >= 0 else size - 3)
+        return exact(value.quantize(places, rounding=ROUND_CEILING))
 
 
 @register.filter
