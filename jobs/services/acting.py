@@ -14,6 +14,7 @@ from jobs.lifecycle import State
 from jobs.models import Job, JobEvent, Network, Transaction, Wallet
 from jobs.ocean.errors import ChainError, OceanError
 from jobs.ocean.transactions import Call
+from jobs.ocean.units import Address
 from jobs.services.gateway import Clock, NoChain, open_chain
 from jobs.services.payments import see_to
 from jobs.services.sending import plan_one, prepare
@@ -51,9 +52,7 @@ def cancel(*, actor: Actor, transaction_id: int, now: datetime) -> None:
 def _wish(*, actor: Actor, transaction_id: int, wish: Transaction.Wish, now: datetime) -> None:
     """Note what a person wants; the worker does it."""
     require(actor, Action.UNSTICK)
-    tx = Transaction.objects.filter(pk=transaction_id, wallet__team_id=actor.team_id).first()
-    if tx is None:
-        raise Missing("There is no such transaction in this team.")
+    tx = _transaction(actor=actor, transaction_id=transaction_id)
     with transaction.atomic():
         waiting = Transaction.objects.under_way().filter(pk=tx.pk)
         if not waiting.update(wish=wish, next_look_at=now):
@@ -73,6 +72,39 @@ def _wish(*, actor: Actor, transaction_id: int, wish: Transaction.Wish, now: dat
             queue.enqueue(queue.Task.ADVANCE, tx.job_id)
         else:
             queue.enqueue(queue.Task.SETTLE, tx.job_id)
+
+
+def fill(*, actor: Actor, transaction_id: int, now: datetime) -> None:
+    """Have an empty transaction take the place of a lost one that a waiting transaction waits behind.
+
+    Another program's transaction that the chain has forgotten leaves a gap in the wallet's numbers: all later ones wait
+    for it, and neither a higher fee nor cancelling helps them. Where the lost one turns up after all, one of the two is
+    mined and the other never.
+
+    Raises:
+        NotAllowed, Missing
+        InvalidInput: it does not wait any more, or this is under way already.
+    """
+    require(actor, Action.UNSTICK)
+    tx = _transaction(actor=actor, transaction_id=transaction_id)
+    if tx.status not in Transaction.UNDER_WAY:
+        raise InvalidInput("This transaction does not wait any more.", field="")
+    plan_act(
+        actor=actor,
+        wallet=tx.wallet,
+        network=tx.network,
+        purpose=Transaction.Purpose.FILL,
+        told="Take the place of a lost transaction",
+        call=Call(to=Address(tx.wallet.address), data=b""),
+    )
+
+
+def _transaction(*, actor: Actor, transaction_id: int) -> Transaction:
+    rows = Transaction.objects.filter(pk=transaction_id, wallet__team_id=actor.team_id)
+    tx = rows.select_related("wallet", "network").first()
+    if tx is None:
+        raise Missing("There is no such transaction in this team.")
+    return tx
 
 
 def plan_act(

@@ -84,8 +84,7 @@ def _pause(*, account: EscrowAccount, now: datetime) -> timedelta:
     """Return how long to wait: as long as something is not settled, half of the time that it has been over."""
     pause = LOOK_WHILE_ACTIVE if settling.active(account).exists() else LOOK_EVERY
     for job in settling.unsettled(account):
-        over = now - (job.finished_at or job.ended_at or now)
-        pause = min(pause, max(LOOK_SOONEST, over / 2))
+        pause = min(pause, max(LOOK_SOONEST, settling.over_for(job, now=now) / 2))
     return pause
 
 

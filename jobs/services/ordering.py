@@ -37,6 +37,9 @@ def plan(*, job: Job, holder: str, clock: Clock) -> None:
         OrderTaken: try again.
         OutOfBudget, NoChain, OceanError: from the service or the chain; nothing was sent.
     """
+    if job.transactions.under_way().exists():
+        # Forgotten by the chain together with its block, say, after the job was put aside.
+        raise OrderTaken("What this job sent before is on its way still; it goes on once that has ended.")
     wish = asking.wish_of(job, request=start_request(job))
     now = clock()
     with (

@@ -186,7 +186,7 @@ def _end(*, job: Job, report: JobReport, now: datetime) -> None:
             queue.enqueue(queue.Task.COLLECT, job.pk)
             if job.escrow_need:
                 accounts = EscrowAccount.objects.filter(wallet=job.wallet, escrow=job.escrow_need["escrow"])
-                accounts.update(next_look_at=now)
+                accounts.filter(token__address=job.escrow_need["token"]).update(next_look_at=now)
 
 
 def _keeps_s(job: Job) -> int | None:

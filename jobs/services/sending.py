@@ -6,6 +6,7 @@ process that dies sends the same bytes again, and the chain takes them once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,9 +17,10 @@ from django.db.models import Max
 from jobs.errors import CannotOrder
 from jobs.models import ChainNonce, Job, JobEvent, Network, Order, Transaction, Wallet
 from jobs.models.orders import TransactionQuerySet
-from jobs.ocean import escrow, orders
+from jobs.ocean import escrow, orders, questions
 from jobs.ocean.chain import Chain
 from jobs.ocean.errors import ChainError
+from jobs.ocean.questions import Question
 from jobs.ocean.transactions import Call, Receipt
 from jobs.ocean.transactions import Transaction as Unsigned
 from jobs.ocean.units import Address, Wei, from_wei
@@ -119,6 +121,12 @@ def prepare(
         limit = int(gas * GAS_MARGIN)
         _refuse_dear_gas(tx=tx, network=network, cost_wei=limit * fees.max_fee_wei)
         nonce = max(counter.next, pending)
+        if tx.purpose == Transaction.Purpose.FILL:
+            if not _is_gap(tx=tx, number=pending, before=counter.next):
+                told = "No number of this wallet is missing: nothing has to be filled."
+                _refused(tx=tx, job=job, holder=holder, clock=clock, trouble=told)
+                return False
+            nonce = pending
         signed = signer.sign_transaction(
             Unsigned(
                 chain_id=network.chain_id,
@@ -134,7 +142,8 @@ def prepare(
         with transaction.atomic():
             if not _still_held(job=job, holder=holder, clock=clock):
                 return False
-            reserved = ChainNonce.objects.filter(pk=counter.pk, next=counter.next).update(next=nonce + 1)
+            following = max(counter.next, nonce + 1)
+            reserved = ChainNonce.objects.filter(pk=counter.pk, next=counter.next).update(next=following)
             if reserved:
                 kept = Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).update(
                     status=Transaction.Status.PREPARED,
@@ -151,8 +160,36 @@ def prepare(
                     transaction.set_rollback(True)  # prepared by somebody else: the nonce is given back
                 return True
         counter.refresh_from_db()
+        chain.forget()
         if not Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).exists():
             return True
+
+
+def _is_gap(*, tx: Transaction, number: int, before: int) -> bool:
+    """Say whether a number that the chain waits for is below another, and in no transaction of ours."""
+    ours = Transaction.objects.filter(network=tx.network, wallet__address=tx.wallet.address, nonce=number)
+    return number < before and not ours.exists()
+
+
+def look_ahead(*, rows: Sequence[Transaction], chain: Chain) -> None:
+    """Ask in one request what `prepare` asks for each of some transactions of a wallet, the datatokens aside.
+
+    These are looked at when the wallet's next number is known.
+    """
+    chain.forget()
+    wanted: list[Question] = []
+    for tx in rows:
+        sender = Address(tx.wallet.address)
+        wanted += [questions.gas(sender, _call_of(tx)), questions.next_nonce(sender)]
+        wanted += [questions.HEAD, questions.TIP]
+    chain.ask_ahead(wanted)
+
+
+def look_for_receipts(*, rows: Sequence[Transaction], chain: Chain) -> None:
+    """Ask in one request what `find` asks for each of some transactions."""
+    chain.forget()
+    if len(rows) > 1:
+        chain.ask_ahead([*(questions.receipt(tx.tx_hash) for tx in rows), *[questions.HEAD] * len(rows)])
 
 
 def refuse_an_old_view(*, chain: Chain, network: Network, address: str) -> None:
@@ -387,11 +424,10 @@ def _tell_of_a_gap(*, tx: Transaction, chain: Chain) -> None:
     """Say on the row what it waits for, where the chain knows of no transaction with a number before its own."""
     sender = Address(tx.wallet.address)
     number = chain.nonce(address=sender)
-    ours = Transaction.objects.filter(network=tx.network, wallet__address=sender, nonce=number)
-    if number < (tx.nonce or 0) and not ours.under_way().exists():
+    if _is_gap(tx=tx, number=number, before=tx.nonce or 0):
         told = (
             f"It waits for number {number} of this wallet, which no transaction has that the chain shows: another "
-            "program's has got lost. Send one with that number from there; this one follows by itself."
+            "program's has got lost. Send it again from there, or let an empty one take its place."
         )
         Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(trouble=told[:300])
 

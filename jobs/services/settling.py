@@ -62,9 +62,14 @@ def unlocked(account: EscrowAccount) -> list[Job]:
     return [job for job in unsettled(account) if not job.lock_id or int(job.lock_id) not in held]
 
 
+def over_for(job: Job, *, now: datetime) -> timedelta:
+    """Return how long a job has been over; where that was never told, since it was last heard of."""
+    return now - (job.finished_at or job.ended_at or job.report_at or job.accepted_at or now)
+
+
 def is_overdue(job: Job, *, now: datetime) -> bool:
     """Say whether a job has been over for so long that its node should have settled."""
-    return now - (job.finished_at or job.ended_at or now) > OVERDUE
+    return over_for(job, now=now) > OVERDUE
 
 
 def settle(*, account: EscrowAccount, jobs: list[Job], chain: Chain, clock: Clock) -> tuple[str, ...]:

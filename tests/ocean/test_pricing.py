@@ -304,10 +304,18 @@ class TestCanOrder:
         [(2, None, True), (1, None, False), (2, TOKEN, True), (2, OWNER, False)],
     )
     def test_in_one_transaction_where_the_datatoken_may_buy(self, template, only_for, can):
-        price = replace(RATE, only_for=only_for)
-        terms = Terms(datatoken=TOKEN, template=template, prices=(price,), order_fee=None)
+        sold = replace(RATE, only_for=only_for)
+        given = GivenAway(DISPENSER, max_tokens_wei=ONE, max_balance_wei=Wei(1), only_for=only_for)
+        terms = Terms(datatoken=TOKEN, template=template, prices=(given, sold), order_fee=None)
 
-        assert price.can_order(terms=terms) is can
+        assert (given.can_order(terms=terms), sold.can_order(terms=terms)) == (can, can)
+
+    @pytest.mark.parametrize("limits", [(ONE - 1, 1), (ONE, 0)])
+    def test_not_where_the_dispenser_gives_less_than_an_order_takes(self, limits):
+        given = GivenAway(DISPENSER, *map(Wei, limits), only_for=TOKEN)
+        terms = Terms(datatoken=TOKEN, template=2, prices=(given,), order_fee=None)
+
+        assert not given.can_order(terms=terms)
 
 
 class TestBuy:

@@ -126,6 +126,7 @@ class TestCheck:
     def test_says_nothing_of_a_chain_that_lags(self, quay: Quay) -> None:
         job, _ = paid(quay)
         quay.wire.will("eth_getBlockByNumber", {"result": None})
+        quay.wire.will("eth_getTransactionReceipt", {"result": None})
 
         assert check(quay) == 0
 

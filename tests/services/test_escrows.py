@@ -283,6 +283,13 @@ class TestPace:
 
         assert account.next_look_at == harbour.quay.clock() + timedelta(seconds=pause_s)
 
+    def test_grows_for_a_job_that_its_node_forgot_as_well(self, harbour: Harbour) -> None:
+        job = harbour.running()
+        heard_at = NOW - timedelta(minutes=4)
+        Job.objects.filter(pk=job.pk).update(state=State.NEEDS_ATTENTION, report_at=heard_at)
+
+        assert harbour.look().next_look_at == NOW + timedelta(minutes=2)
+
     def test_is_two_minutes_while_a_job_runs(self, harbour: Harbour) -> None:
         harbour.running()
 

@@ -245,6 +245,7 @@ class TestTurns:
         advance(second, either.clock)
         assert (second.state, statuses(second)) == (State.REQUESTED, [])
         assert "Another job pays from this wallet now" in second.trouble
+        assert second.trouble_count == 0  # everybody answers: it is no silence that ends the job one day
         either.automine(True)
         either.mine()
         either.clock.tick(2)
@@ -291,6 +292,14 @@ class TestTurns:
 
         assert (paying.state, giving.state) == (State.PAYING, State.PAYING)
         assert ChainNonce.objects.get().payer == paying
+
+    def test_are_not_taken_by_a_job_that_pays_nothing(self, toll: Tollhouse) -> None:
+        free = builders.make_environment(node=toll.node)
+        toll.automine(False)
+
+        job = advance(toll.job(environment=free), toll.clock)
+
+        assert (job.state, ChainNonce.objects.get().payer) == (State.PAYING, None)
 
     def test_are_lost_to_what_was_sent_in_between(self, either: Tollhouse) -> None:
         job = either.paid()

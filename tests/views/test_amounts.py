@@ -6,26 +6,26 @@ from decimal import Decimal
 
 import pytest
 
-from jobs.templatetags.portal import amount, brief, plain
+from jobs.templatetags.portal import amount, brief, exact, plain
 
 MOST = 2**256 - 1
 
 
-class TestAmount:
+class TestExact:
     @pytest.mark.parametrize("decimals", [0, 6, 18, 77])
     def test_keeps_every_digit(self, decimals: int) -> None:
-        exact = Decimal((0, tuple(map(int, str(MOST))), -decimals))
+        most = Decimal((0, tuple(map(int, str(MOST))), -decimals))
 
-        assert amount(exact).replace(",", "").replace(".", "") == str(MOST)
-        assert plain(exact).replace(".", "") == str(MOST)
+        assert exact(most).replace(",", "").replace(".", "") == str(MOST)
+        assert plain(most).replace(".", "") == str(MOST)
 
-    def test_can_be_rounded_however_large_it_is(self) -> None:
-        assert amount(Decimal(MOST), 6).startswith("115,792,089,237")
+    def test_goes_beside_what_is_rounded_however_large_it_is(self) -> None:
+        assert amount(Decimal(MOST)) == exact(Decimal(MOST))
 
 
 class TestBrief:
     @pytest.mark.parametrize(
-        ("exact", "shown"),
+        ("said", "shown"),
         [
             ("0", "0"),
             ("4.000000000000123456", "4"),
@@ -36,8 +36,8 @@ class TestBrief:
             (str(MOST), "1.16 × 10^77"),
         ],
     )
-    def test_is_short_and_never_nothing_for_something(self, exact: str, shown: str) -> None:
-        assert brief(Decimal(exact)) == shown
+    def test_is_short_and_never_nothing_for_something(self, said: str, shown: str) -> None:
+        assert brief(Decimal(said)) == shown
 
     def test_of_nothing_known_is_a_dash(self) -> None:
         assert brief(None) == "–"
