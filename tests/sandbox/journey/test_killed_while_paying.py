@@ -2,15 +2,17 @@
 
 import shutil
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from tests.sandbox.journey.facts import FACTS, NO_FACTS, WISHES
-from tests.sandbox.journey.killing import LANES, REPEATED, kill_at, results_of_ended
+from tests.sandbox.journey.killing import LANES, REPEATED, cases, freeze_at, kill_at, results_of_ended
 from tests.sandbox.journey.money_facts import (
     ACT_FACTS,
     ACT_PASSES,
+    FROZEN_PAYING,
     MONEY_FACTS,
     OF_A_WISH,
     OF_EACH,
@@ -151,7 +153,7 @@ class TestFacts:
     def test_what_more_is_killed_for_money_is_a_fact_without_it_too(self) -> None:
         known = {*FACTS, *ORDER_FACTS, *ORDERED_FACTS, *MONEY_FACTS}
 
-        assert {*OF_EACH, *PASSED, *OF_A_WISH, *ACT_PASSES} <= known
+        assert {*OF_EACH, *PASSED, *OF_A_WISH, *ACT_PASSES, *FROZEN_PAYING} <= known
 
 
 def params() -> Iterator[object]:
@@ -174,6 +176,44 @@ class TestKilled:
         kill_at(at, portal=spender, way=way, nth=nth)
 
         assert_paid_once(spender, way)
+
+
+def chains() -> Iterator[object]:
+    """Yield each dialect with each fact of a transaction, in turn for one lane and the other."""
+    for number, (dialect, name) in enumerate(product(CALLS, OF_EACH)):
+        lane = pytest.mark.xdist_group(LANES[number % len(LANES)])
+        yield pytest.param(dialect, name, marks=lane, id=f"{dialect}, {name}")
+
+
+class TestKilledAgainAndAgain:
+    @pytest.mark.parametrize("run", REPEATED)
+    @pytest.mark.parametrize(("dialect", "at"), [*chains()])
+    def test_everything_is_paid_once_when_each_worker_dies_at_the_next_transaction(
+        self, spender: Spender, dialect: str, at: str, run: int
+    ) -> None:
+        calls = CALLS[dialect]
+
+        for place in range(len(calls)):
+            # What the last one has sent is sent again first, and the chain takes it for known.
+            again = at == "sending.send: send" and place > 0
+            spender.begin_to_die(at, nth=2 if again else 1)
+            spender.wait_for_death()
+            done, failed = spender.calls()
+            assert (tuple(done), failed) == (calls[: len(done)], [])
+        spender.live()
+
+        plain = MONEY_WAYS["plain"]
+        assert_paid_once(spender, plain if dialect == NODE else at_a_provider(plain))
+
+
+class TestFrozen:
+    @pytest.mark.parametrize("run", REPEATED)
+    @pytest.mark.parametrize("dialect", [NODE])
+    @pytest.mark.parametrize(("at", "way", "nth"), [*cases(FROZEN_PAYING, ways=MONEY_WAYS)])
+    def test_woken_worker_pays_nothing_after_another_one_ended_the_job(
+        self, spender: Spender, dialect: str, at: str, way: PaidWay, nth: int, run: int
+    ) -> None:
+        freeze_at(at, portal=spender, way=way, nth=nth, assert_ended=lambda: assert_paid_once(spender, way))
 
 
 def act_params() -> Iterator[object]:
