@@ -46,7 +46,7 @@ class Hash:
 class TransactionRow:
     """A transaction. kind, word: how its status is told; at: when that was.
 
-    amount: what it moves at most, None for nothing. earlier: what the same number was used for before, newest first.
+    amounts: what it moves at most, empty for nothing. earlier: what the same number was used for before, newest first.
     waits_since, why: only of one that has waited longer than usual. wish: what a person wants of it, in words.
     may_speed_up, may_cancel: what this person may do about it now; take_back: nothing was signed yet.
     """
@@ -60,7 +60,7 @@ class TransactionRow:
     earlier: tuple[Hash, ...]
     network: str
     wallet: str
-    amount: Amount | None
+    amounts: tuple[Amount, ...]
     moved: bool
     block: int | None
     gas: int | None
@@ -82,7 +82,7 @@ def rows_of(
 
     One query more where one of them waits for too long.
     """
-    said = known or names(addresses=[tx.token for tx in found])
+    said = known or names(addresses=[token for tx in found for token, _wei in tx.moved])
     blocked = _blocked([tx for tx in found if _waits(tx, now=now)])
     return tuple(_row(tx, actor=actor, said=said, blocked=blocked.get(tx.pk, ""), now=now) for tx in found)
 
@@ -126,9 +126,9 @@ def _row(tx: Transaction, *, actor: Actor, said: Names, blocked: str, now: datet
         earlier=tuple(_earlier(tx)),
         network=tx.network.name,
         wallet=tx.wallet.label,
-        amount=said.amount(chain_id=tx.network.chain_id, token=tx.token, wei=tx.amount_wei)
-        if tx.token and tx.amount_wei
-        else None,
+        amounts=tuple(
+            said.amount(chain_id=tx.network.chain_id, token=token, wei=wei) for token, wei in tx.moved
+        ),
         moved=tx.status == Transaction.Status.CONFIRMED,
         block=tx.block_number,
         gas=tx.gas_used,

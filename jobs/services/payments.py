@@ -207,8 +207,8 @@ def paid_before(*, job: Job) -> Before:
     """Add up what a job has paid so far."""
     moved: dict[str, int] = defaultdict(int)
     spent: dict[str, int] = defaultdict(int)
-    done = job.transactions.filter(status=Transaction.Status.CONFIRMED, amount_wei__gt=0).exclude(token="")
-    for token, amount, purpose in done.values_list("token", "amount_wei", "purpose"):
+    done = job.transactions.filter(status=Transaction.Status.CONFIRMED)
+    for purpose, token, amount in done.moves("purpose"):
         moved[token] += amount
         if purpose != Transaction.Purpose.DEPOSIT:
             spent[token] += amount

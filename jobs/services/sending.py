@@ -6,7 +6,7 @@ process that dies sends the same bytes again, and the chain takes them once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -23,7 +23,7 @@ from jobs.ocean.errors import ChainError
 from jobs.ocean.questions import Question
 from jobs.ocean.transactions import Call, Receipt
 from jobs.ocean.transactions import Transaction as Unsigned
-from jobs.ocean.units import Address, Wei, from_wei
+from jobs.ocean.units import Address, Wei, from_wei, plain
 from jobs.services import vault
 from jobs.services.datatokens import missing_token
 from jobs.services.gateway import Clock
@@ -60,11 +60,12 @@ def plan_one(
     call: Call,
     token: str = "",
     amount_wei: int | Decimal = 0,
+    also: Mapping[Any, int] | None = None,
     asked_by_id: int | None = None,
 ) -> Transaction:
     """Write down one transaction that is to be made, at the end of the job's list; job: None for what a person wants.
 
-    token, amount_wei: what it moves from the wallet, at the most.
+    token, amount_wei: what it moves from the wallet, at the most; also: what else, in wei by token.
     """
     earlier = Transaction.objects.filter(job=job) if job is not None else Transaction.objects.none()
     last = earlier.aggregate(last=Max("sequence"))["last"]
@@ -82,6 +83,7 @@ def plan_one(
         value_wei=call.value_wei,
         token=token,
         amount_wei=amount_wei,
+        also={str(other): str(int(wei)) for other, wei in (also or {}).items()},
     )
 
 
@@ -217,8 +219,8 @@ def refuse_an_old_view(*, chain: Chain, network: Network, address: str) -> None:
 def _refuse_dear_gas(*, tx: Transaction, network: Network, cost_wei: int) -> None:
     if cost_wei > network.max_gas_wei:
         raise CannotOrder(
-            f"{tx.told}: its gas may cost {from_wei(cost_wei).normalize():f} of {network.name}'s own coin now; the limit "
-            f"for one transaction is {from_wei(int(network.max_gas_wei)).normalize():f}. "
+            f"{tx.told}: its gas may cost {plain(from_wei(cost_wei))} of {network.name}'s own coin now; the limit "
+            f"for one transaction is {plain(from_wei(int(network.max_gas_wei)))}. "
             "Go on when it is cheaper, or let an operator raise the limit.",
             code="gas_too_high",
         )
@@ -491,6 +493,7 @@ def plan_again(*, tx: Transaction) -> None:
             call=_call_of(tx),
             token=tx.token,
             amount_wei=tx.amount_wei,
+            also={other: int(wei) for other, wei in tx.also.items()},
             asked_by_id=tx.asked_by_id,
         )
         if not Transaction.objects.filter(pk=tx.pk, replaced_by=None).update(replaced_by=anew):
