@@ -67,7 +67,7 @@ class TransactionAdmin(Written, Page):
         "tx_hash",
     ]
     fields += [
-        "earlier",
+        "versions_before",
         "wish",
         "cancels",
         "replaced_by",
@@ -77,6 +77,7 @@ class TransactionAdmin(Written, Page):
         "block_hash",
     ]
     fields += ["gas_used", "confirmed_at", "overtaken_at", "next_look_at", "trouble"]
+    readonly_fields = ["versions_before"]
     list_display = ["told", "status", "job", "wallet", "network", "nonce", "tx_hash", "block_number"]
     list_filter = ["status", "purpose", "network", "job__team"]
     list_select_related = ["job", "wallet", "network"]
@@ -86,6 +87,12 @@ class TransactionAdmin(Written, Page):
     def get_queryset(self, request: HttpRequest) -> QuerySet[models.Transaction]:
         """Leave the bytes and the key in the database."""
         return super().get_queryset(request).defer("data", "signed", "wallet__encrypted_key")
+
+    @admin.display(description="sent before with the same number")
+    def versions_before(self, tx: models.Transaction) -> str:
+        """Name them by their hashes alone: their bytes are kept beside them."""
+        told = (v["tx_hash"] + (" (cancels)" if v["cancels"] else "") for v in tx.earlier)
+        return ", ".join(told) or "–"
 
 
 @admin.register(models.Order)

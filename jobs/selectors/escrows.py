@@ -69,7 +69,10 @@ class Taking:
 
 @dataclass(frozen=True)
 class EscrowBoard:
-    """The escrow page. any_open: something can be sped up or cancelled by this person. busy: looking again makes sense."""
+    """The escrow page.
+
+    any_open: something that was sent can be sped up or cancelled by this person. busy: looking again soon makes sense.
+    """
 
     accounts: tuple[AccountRow, ...]
     acts: tuple[TransactionRow, ...]
@@ -92,7 +95,7 @@ def board(*, actor: Actor, now: datetime) -> EscrowBoard:
     return EscrowBoard(
         accounts=accounts,
         acts=told,
-        any_open=any(row.may_speed_up or row.may_cancel for row in told),
+        any_open=any(row.may_speed_up or (row.may_cancel and not row.take_back) for row in told),
         may_manage=may,
         busy=any(row.being_read for row in accounts) or any(tx.status in _OPEN for tx in acts),
         comparison=last_comparison(team_id=actor.team_id),

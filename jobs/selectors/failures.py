@@ -96,7 +96,6 @@ _OTHERWISE = "Run it again; if it fails the same way, the node's operator may kn
 
 # What a person can do about a job that waits for a decision, beside its buttons.
 WAITING = {
-    "partly_paid": "What is on the chain is not paid for again: “Go on” makes only what is left.",
     "price_changed": "Launch it elsewhere, or in the same place, at a price that you see: what was ordered is used again.",
     "not_agreed": "Launch it elsewhere, or in the same place, at a price that you see: what was ordered is used again.",
     "insufficient_funds": "Send the wallet what is missing first, then let it go on.",

@@ -23,7 +23,10 @@ class ReusedOrder:
 
 @dataclass(frozen=True)
 class OrdersPart:
-    """All that the job has to do with a chain. any_open: something of it can be sped up or cancelled by this person."""
+    """All that the job has to do with a chain.
+
+    any_open: something that was sent can be sped up or cancelled by this person.
+    """
 
     transactions: tuple[TransactionRow, ...]
     reused: tuple[ReusedOrder, ...]
@@ -49,7 +52,7 @@ def orders(job: Job, *, inputs: Iterable[JobInput], transactions: Sequence[Trans
         reused=tuple(
             _reused(name, order) for name, order in used if order and order.transaction.job_id != job.pk
         ),
-        any_open=any(row.may_speed_up or row.may_cancel for row in transactions),
+        any_open=any(row.may_speed_up or (row.may_cancel and not row.take_back) for row in transactions),
     )
 
 

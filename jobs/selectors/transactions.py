@@ -53,7 +53,6 @@ class TransactionRow:
 
     id: int
     told: str
-    purpose: str
     kind: str
     word: str
     now: Hash
@@ -61,7 +60,6 @@ class TransactionRow:
     network: str
     wallet: str
     amounts: tuple[Amount, ...]
-    moved: bool
     block: int | None
     gas: int | None
     at: datetime | None
@@ -119,7 +117,6 @@ def _row(tx: Transaction, *, actor: Actor, said: Names, blocked: str, now: datet
     return TransactionRow(
         id=tx.pk,
         told=tx.told,
-        purpose=Transaction.Purpose(tx.purpose).label,
         kind="warn" if waits else kind,
         word=word,
         now=Hash(tx_hash=tx.tx_hash, link=link(tx)),
@@ -129,7 +126,6 @@ def _row(tx: Transaction, *, actor: Actor, said: Names, blocked: str, now: datet
         amounts=tuple(
             said.amount(chain_id=tx.network.chain_id, token=token, wei=wei) for token, wei in tx.moved
         ),
-        moved=tx.status == Transaction.Status.CONFIRMED,
         block=tx.block_number,
         gas=tx.gas_used,
         at=tx.confirmed_at or tx.sent_at,

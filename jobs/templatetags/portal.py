@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any
 
 from django import template
@@ -105,15 +105,15 @@ def plain(value: Decimal) -> str:
 
 @register.filter
 def brief(value: Decimal | None) -> str:
-    """Show an amount of tokens where there is little room: 1,234.5, 0.00041, 1.16e59 as a power of ten; rounded up."""
+    """Show an amount of tokens where there is little room: 1,234.5, 0.00041, 1.16 times 10^59; rounded."""
     if value is None:
         return "–"
     with localcontext(prec=_DIGITS):
         size = value.adjusted() if value else 0
         if size >= _LONG:
-            return f"{value.scaleb(-size).quantize(Decimal('0.01'), rounding=ROUND_CEILING)} × 10^{size}"
+            return f"{value.scaleb(-size).quantize(Decimal('0.01'), rounding=ROUND_HALF_EVEN)} × 10^{size}"
         places = Decimal(1).scaleb(-4 if size >= 0 else size - 3)
-        return exact(value.quantize(places, rounding=ROUND_CEILING))
+        return exact(value.quantize(places, rounding=ROUND_HALF_EVEN))
 
 
 @register.filter

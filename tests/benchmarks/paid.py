@@ -86,9 +86,10 @@ def measure(*, folder: Path) -> Part:
     ours, theirs, at_node = Spent(), Spent(), Spent()
     with open_ground(folder / "sandbox", python) as ground:
         for goods, times in ((_published(ground.tapped), 1), (_published(ground.direct), TIMES)):
+            # The portal first: what ocean.py lets be drawn, twice the fee, is there afterwards and would spare it one.
+            _launch_with_portal(ours, ground, goods, times=times, folder=folder / f"portal-{times}")
             for _ in range(times):
                 _launch_with_oceanpy(theirs, goods)
-            _launch_with_portal(ours, ground, goods, times=times, folder=folder / f"portal-{times}")
         _launch_at_node(at_node, ground.box, folder=folder / "portal-node")
     return compared(ours=ours, theirs=theirs, at_node=at_node)
 

@@ -13,7 +13,7 @@ from eth_utils.crypto import keccak
 from tests.sandbox.journey.ledger import PAYMASTER, Ledger
 from tests.sandbox.journey.portal import Portal
 
-OCEAN_EACH, DOLLARS_EACH = 10_000 * 10**18, 1_000 * 10**6
+OCEAN_EACH, DOLLARS_EACH = 5_000 * 10**18, 1_000 * 10**6
 LASTS_S = 60
 WAITS_S = 1_800  # in the queue of a node, which runs two jobs at a time
 
@@ -34,7 +34,14 @@ class Wallet:
         return str(Account.from_key(self.key).address)
 
 
-WALLETS = (Wallet("harbour"), Wallet("pier", pays_in="MockUSDC"), Wallet("quay"))
+# So many that dialects, prices and kinds of work meet every wallet; one job at a time spends from each.
+WALLETS = (
+    Wallet("harbour"),
+    Wallet("pier", pays_in="MockUSDC"),
+    Wallet("quay"),
+    Wallet("jetty", pays_in="MockUSDC"),
+    Wallet("mole"),
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class Wish:
 
 
 def wishes(count: int, *, contracts: dict[str, Any]) -> Iterator[Wish]:
-    """Yield so many jobs: of 20 each is another one."""
+    """Yield so many jobs: of 20 no two are alike."""
     for number in range(count):
         provider, paid = number % 2 == 1, number // 2 % 2 == 1
         work, wallet = WORKS[number // 4 % len(WORKS)], WALLETS[number % len(WALLETS)]

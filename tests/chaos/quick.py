@@ -2,7 +2,7 @@
 
     python -m tests.chaos.quick manage.py worker
 
-Only how long things wait is changed, and never how often they are tried.
+Only how long things wait is changed, and not how often they are tried.
 """
 
 import runpy
@@ -15,6 +15,7 @@ PAUSES: dict[str, Any] = {
     "jobs.tasks.BEAT_S": 0.2,
     "jobs.ocean.transport.RETRY_PAUSES_S": (0.1, 0.3, 0.6),
     "jobs.services.starting.RETRY_STEP": 0.5,
+    "jobs.services.starting.SOON": 3,  # longer than usual: a hundred jobs wait for the turn of five wallets
     "jobs.services.starting.LOOK_AGAIN": 2,
     "jobs.services.payments.LOOK_SOON": 0.5,
     "jobs.services.payments.LOOK_LATER": 1,

@@ -11,7 +11,7 @@ from random import Random
 from typing import Self
 
 from tests.chaos.proxy import Proxy
-from tests.chaos.weather import Weather
+from tests.chaos.weather import Trouble, Weather
 from tests.sandbox.journey.ledger import Ledger
 from tests.sandbox.journey.portal import Portal, wait_for
 from tests.sandbox.running import running_sandbox
@@ -22,7 +22,7 @@ CONFIRMATIONS = 2
 REQUESTS_PER_MINUTE = 3_000  # more than are made: budgets are no weather
 WEATHER = {
     "chain": Weather.mixed(0.12, delay_s=(0.02, 0.4)),
-    "node": Weather.mixed(0.24, delay_s=(0.05, 0.8)),
+    "node": Weather.mixed(0.32, delay_s=(0.05, 0.8)),
     "provider": Weather.mixed(0.24, delay_s=(0.05, 0.8)),
     "aquarius": Weather.mixed(0.24, delay_s=(0.05, 0.8)),
 }
@@ -71,9 +71,13 @@ class Storm:
         self._went_on: dict[str, int] = {}
 
     @property
-    def proxies(self) -> tuple[Proxy, ...]:
-        """All that stand in the way."""
-        return tuple(self._proxies.values())
+    def was_bad(self) -> bool:
+        """Whether something has befallen what was said to the chain, the node and the Provider, each of them."""
+        return all(
+            proxy.counts.total() > proxy.counts[Trouble.NONE]
+            for name, proxy in self._proxies.items()
+            if name != "aquarius"  # asked only where a start was refused
+        )
 
     def _begin(self) -> None:
         """Put the proxies in the way, and start the worker.
@@ -121,7 +125,7 @@ class Storm:
             while time.monotonic() < deadline and self.portal.rows(OPEN):
                 self._decide()
                 time.sleep(0.5)
-        for proxy in self.proxies:
+        for proxy in self._proxies.values():
             proxy.calm()
 
     def settle(self, *, within_s: float) -> None:

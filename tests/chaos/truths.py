@@ -20,6 +20,8 @@ from tests.sandbox.journey.portal import Portal
 
 TOKENS = ("Ocean", "MockUSDC")
 FINISHED = 70
+# What is never true here: the portal knows every kind of weather, and no service forgets a job.
+FALSE_REASONS = ("internal_error", "node_forgot", "order_in_use")
 IN_A_BLOCK = ("confirmed", "reverted", "cancelled")
 # The exchange takes the price of an asset and one part in a thousand for the community.
 PRICES_WEI = {"Iris flowers": 2_002 * 10**15, "Summary statistics": 5_005 * 10**14}
@@ -72,8 +74,8 @@ def lies(*, portal: Portal, ledger: Ledger, before: dict[str, Purse], began_at: 
 def _jobs(portal: Portal) -> Iterator[str]:
     """Compare how the jobs ended with the lists of node and Provider."""
     theirs = {
-        row[0]: dict(zip(("id", "owner", "status", "exit_code", "spec", "engine"), row, strict=True))
-        for row in portal.box.rows("SELECT id, owner, status, exit_code, spec, engine FROM jobs")
+        row[0]: dict(zip(("id", "owner", "status", "exit_code", "spec"), row, strict=True))
+        for row in portal.box.rows("SELECT id, owner, status, exit_code, spec FROM jobs")
     }
     known: Counter[str] = Counter()
     for job in portal.rows("SELECT j.*, n.dialect FROM jobs_job j JOIN jobs_node n ON n.id = j.node_id"):
@@ -94,6 +96,11 @@ def _jobs(portal: Portal) -> Iterator[str]:
             yield f"{told} It does not say why."
         if job["reason"] == "exit_code" and not (ended and ended[0]["exit_code"]):
             yield f"{told} Its algorithm did not fail."
+    marks = ", ".join("?" * len(FALSE_REASONS))
+    for event in portal.rows(f"SELECT * FROM jobs_jobevent WHERE reason IN ({marks})", *FALSE_REASONS):
+        yield f"{uuid.UUID(event['job_id'])}: {event['reason']}, {event['message']}"
+    if "Traceback" in portal.worker_log():
+        yield f"The worker has met what it does not know: {portal.worker_log()}"
     owners = {wallet.address.lower() for wallet in WALLETS}
     ours = {one["id"] for one in theirs.values() if one["owner"].lower() in owners}
     for stranger in ours - known.keys():

@@ -36,13 +36,17 @@ class Contracts(FakeWire):
         }
 
     def send(self, request: Any, *args: Any, **rest: Any) -> Any:
-        question = json.loads(request.body)
+        asked = json.loads(request.body)
+        said = [self.say(one) for one in asked] if isinstance(asked, list) else self.say(asked)
+        self.answers = [Answer.json(said)]
+        return super().send(request, *args, **rest)
+
+    def say(self, question: dict[str, Any]) -> dict[str, object]:
         (message, _block) = question["params"]
         key = (message["to"].lower(), bytes.fromhex(message["data"][2:10]))
         told = self.told.get(key, b"")
         outcome = {"error": told} if isinstance(told, dict) else {"result": "0x" + bytes(told).hex()}
-        self.answers = [Answer.json({"jsonrpc": "2.0", "id": question["id"], **outcome})]
-        return super().send(request, *args, **rest)
+        return {"jsonrpc": "2.0", "id": question["id"], **outcome}
 
 
 def given_away(**changes: Any) -> bytes:

@@ -259,6 +259,20 @@ class TestTurns:
         if either.is_node:
             assert either.in_escrow(either.ocean) == (0, 2 * LOCK_WEI)
 
+    def test_are_waited_for_without_asking_anybody_again(self, either: Tollhouse) -> None:
+        first, second = either.paid(), either.paid(datasets=[either.asset("algorithm", name="Tides")])
+        either.automine(False)
+        for job in (first, second):
+            advance(job, either.clock)
+        asked = len(either.far.calls)
+        told = second.trouble
+
+        either.clock.tick(1)
+        advance(second, either.clock)
+
+        assert (second.state, second.trouble) == (State.REQUESTED, told)
+        assert len(either.far.calls) == asked
+
     def test_of_two_workers_at_once_pay_for_each_job_once(self, on_disk: None, either: Tollhouse) -> None:
         both = [either.paid(), either.paid(datasets=[either.asset("algorithm", name="Tides")])]
         meeting = threading.Barrier(2, timeout=20)

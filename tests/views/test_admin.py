@@ -22,6 +22,7 @@ from jobs.models import (
     NonceLease,
     Reconciliation,
     SpendingLimit,
+    Transaction,
 )
 from jobs.services import catalogue, vault
 from tests import builders
@@ -226,6 +227,17 @@ class TestOtherActions:
 
 
 class TestMoney:
+    def test_names_earlier_versions_of_a_transaction_without_their_bytes(
+        self, operator: Client, records: Job
+    ) -> None:
+        row = builders.make_transaction(
+            job=records, earlier=[{"tx_hash": "0xabc", "cancels": True, "signed": "0x5ec4e7"}]
+        )
+
+        html = operator.get(url(Transaction, "change", row.pk)).text
+
+        assert "0xabc (cancels)" in html and "5ec4e7" not in html
+
     def test_is_told_in_tokens_with_every_digit(self, operator: Client, records: Job) -> None:
         EscrowAccount.objects.update(available_wei=2**256 - 1)
 

@@ -115,7 +115,7 @@ class TestCosts:
             ({"lock_id": "77"}, "not yet: the node settles up to an hour after the end"),
             ({"lock_id": "77", "settled_at": NOW, "charged_wei": 0}, "nothing: the lock was given back"),
             ({"lock_id": "77", "settled_at": NOW}, "cannot be told"),
-            ({}, "nothing is locked"),
+            ({}, "<dd>nothing was locked"),
         ],
     )
     def test_tell_each_end_of_a_lock(
@@ -267,6 +267,9 @@ class TestHome:
         builders.make_account(wallet=job.wallet)
         theirs = builders.make_wallet(team=cast.other_team)
         builders.make_account(wallet=theirs, available_wei=99 * ONE)
+        foreign = builders.make_job(team=cast.other_team, wallet=theirs, payment_token=TOKEN)
+        pay(foreign, 99 * ONE, confirmed_at=now)
+        Job.objects.filter(pk=foreign.pk).update(charged_wei=99 * ONE, settled_at=now)
 
         shown = text(vera.get("/coastal/").text)
 
@@ -299,7 +302,15 @@ class TestWaitingAfterPayment:
         assert "Paid so far 1 OCEAN In the escrow 4 OCEAN paid in" in text(html)
         assert f'href="/coastal/jobs/launch/?instead_of={waiting.pk}">Choose another environment</a>' in html
         assert '/go-on/"' in html and '/give-up/"' in html and "End it here</button>" in html
-        assert failures.WAITING["partly_paid"] in html
+        assert "what is paid is not paid again" in html
+
+    def test_says_what_has_to_be_done_first(self, bob: Client, waiting: Job) -> None:
+        Job.objects.update(reason="insufficient_funds")
+
+        html = bob.get(address(waiting)).text
+
+        assert failures.WAITING["insufficient_funds"] in html
+        assert '<a href="/coastal/wallets/">Wallets and their limits</a></p>' in html
 
     def test_offers_them_to_those_who_may_alone(self, vera: Client, waiting: Job) -> None:
         html = vera.get(address(waiting)).text
@@ -308,8 +319,8 @@ class TestWaitingAfterPayment:
 
     @pytest.mark.parametrize(
         "facts",
-        [{"attention_from": State.RUNNING, "node_job_id": "0x1-0x2"}, {"start_sent_at": NOW}],
-        ids=["at the node", "perhaps at the node"],
+        [{"attention_from": State.RUNNING}, {"node_job_id": "0x1-0x2"}, {"start_sent_at": NOW}],
+        ids=["lost by the node", "at the node", "perhaps at the node"],
     )
     def test_is_not_launched_elsewhere_while_the_node_may_have_it(
         self, bob: Client, waiting: Job, facts: dict[str, Any]

@@ -217,7 +217,7 @@ class TestWithdraw:
     def test_says_the_numbers_first_and_sends_nothing(self, alice: Client, url: str) -> None:
         html = alice.post(url, {"amount": "1.5"}).text
 
-        assert "Take back 1.5 OCEAN ?" in text(html)
+        assert "Take back 1.5 OCEAN Taken back" in text(html)
         assert "Stays available 2.5 OCEAN Stays locked 1 OCEAN" in text(html)
         assert '<input type="hidden" name="amount" value="1.500000000000000000">' in html
         assert not Transaction.objects.exists()
@@ -225,7 +225,7 @@ class TestWithdraw:
     def test_takes_all_where_nothing_is_entered(self, alice: Client, url: str) -> None:
         html = alice.post(url, {"amount": ""}).text
 
-        assert "Take back 4 OCEAN ?" in text(html)
+        assert "Take back 4 OCEAN Taken back" in text(html)
         assert 'name="amount" value="4.000000000000000000"' in html
 
     def test_is_done_by_the_worker_once_it_is_agreed_to(
