@@ -50,5 +50,5 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@touch $@
 
 .PHONY: bench
-bench: $(VENV)/.installed-dev ## Measure the portal on this machine (about 10 minutes; let nothing else run)
+bench: $(VENV)/.installed-dev ## Measure the portal on this machine (about 12 minutes; let nothing else run)
 	@$(BIN)/python -m tests.benchmarks.bench

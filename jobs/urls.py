@@ -3,7 +3,19 @@
 from django.urls import path
 from django.views.generic import RedirectView
 
-from jobs.views import accounts, catalogue, dashboard, environments, health, jobs, launch, results, wallets
+from jobs.views import (
+    accounts,
+    catalogue,
+    dashboard,
+    environments,
+    escrow,
+    health,
+    jobs,
+    launch,
+    results,
+    transactions,
+    wallets,
+)
 
 urlpatterns = [
     path("", dashboard.home, name="home"),
@@ -43,4 +55,19 @@ urlpatterns = [
     path("<slug:team>/wallets/generate/", wallets.generate, name="wallets-generate"),
     path("<slug:team>/wallets/import/", wallets.import_key, name="wallets-import"),
     path("<slug:team>/wallets/<int:wallet_id>/disable/", wallets.disable, name="wallets-disable"),
+    path("<slug:team>/wallets/limit/", wallets.limit, name="wallets-limit"),
+    path("<slug:team>/escrow/", escrow.index, name="escrow"),
+    path("<slug:team>/escrow/<int:account_id>/look/", escrow.look, name="escrow-look"),
+    path("<slug:team>/escrow/<int:account_id>/withdraw/", escrow.withdraw, name="escrow-withdraw"),
+    path("<slug:team>/escrow/<int:account_id>/release/", escrow.release, name="escrow-release"),
+    path(
+        "<slug:team>/transactions/<int:transaction_id>/speed-up/",
+        transactions.speed_up,
+        name="transactions-speed-up",
+    ),
+    path(
+        "<slug:team>/transactions/<int:transaction_id>/cancel/",
+        transactions.cancel,
+        name="transactions-cancel",
+    ),
 ]

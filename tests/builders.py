@@ -17,6 +17,7 @@ from jobs.lifecycle import TERMINAL, State
 from jobs.models import (
     Asset,
     Environment,
+    EscrowAccount,
     Job,
     JobEvent,
     JobInput,
@@ -26,8 +27,11 @@ from jobs.models import (
     Node,
     Order,
     Pulse,
+    Reconciliation,
     Result,
+    SpendingLimit,
     Team,
+    Token,
     Transaction,
     User,
     Wallet,
@@ -38,6 +42,8 @@ from jobs.services import vault
 NOW = datetime(2025, 11, 22, 14, 0, tzinfo=UTC)
 PASSWORD = "correct horse battery staple"  # signs every member of the cast in
 PASSWORD_HASH = "md5$salt$" + hashlib.md5(b"salt" + PASSWORD.encode()).hexdigest()
+TOKEN = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+ESCROW = "0xCf7Ed3AccA5a467e9e704C703E8D87F634fB0Fc9"
 CONTAINER = {
     "entrypoint": "python3 $ALGO",
     "image": "python",
@@ -267,7 +273,7 @@ def make_job(
     )
     defaults: dict[str, Any] = {
         "name": f"{algorithm.name if algorithm else 'Own code'}, {datasets[0].name}",
-        "launch_key": uuid.UUID(int=next(_numbers)),
+        "launch_key": uuid.UUID(int=2**64 + next(_numbers)),  # never one that a test names
         "launched_by": launched_by,
         "wallet": values.get("wallet") or Wallet.objects.filter(team=team).first() or make_wallet(team=team),
         "node": node,
@@ -368,6 +374,66 @@ def make_result(
     if data is not None:
         result.file.save(f"{job.pk}/{result.pk}.bin", ContentFile(data))
     return result
+
+
+def make_token(symbol: str = "OCEAN", **values: Any) -> Token:
+    """Make a token with 18 decimals on the sandbox's network, or return it."""
+    defaults: dict[str, Any] = {"network": make_network(), "address": TOKEN, "decimals": 18} | values
+    place = {"network": defaults.pop("network"), "address": defaults.pop("address")}
+    return Token.objects.get_or_create(**place, defaults={"symbol": symbol} | defaults)[0]
+
+
+def make_limit(*, wallet: Wallet, **values: Any) -> SpendingLimit:
+    """Let one job spend 10 of a token from a wallet."""
+    token = values.pop("token", None) or make_token()
+    return SpendingLimit.objects.create(
+        wallet=wallet, token=token, **({"per_job_wei": 10 * 10**18, "set_at": NOW} | values)
+    )
+
+
+def make_account(*, wallet: Wallet, **values: Any) -> EscrowAccount:
+    """Make a wallet's place in an escrow, as it was read a moment ago: 4 are there, 1 is locked for lock 77."""
+    token = values.pop("token", None) or make_token()
+    defaults: dict[str, Any] = {
+        "escrow": ESCROW,
+        "available_wei": 4 * 10**18,
+        "locked_wei": 10**18,
+        "locks": [make_lock()],
+        "read_at": NOW,
+        "next_look_at": datetime(2100, 1, 1, tzinfo=UTC),
+    }
+    return EscrowAccount.objects.create(wallet=wallet, token=token, **(defaults | values))
+
+
+def make_lock(**values: Any) -> dict[str, Any]:
+    """Describe a lock as an account keeps it; it runs out in the year 2100."""
+    defaults = {"id": "77", "payee": RAW_ENVIRONMENT["consumerAddress"], "amount_wei": str(10**18)}
+    return {**defaults, "expires_at": 4_102_444_800} | values
+
+
+def make_act(*, wallet: Wallet, status: str = Transaction.Status.PLANNED, **values: Any) -> Transaction:
+    """Make a transaction that a person wanted outside of any job: to take something back from the escrow."""
+    signed = status not in (Transaction.Status.PLANNED, Transaction.Status.WITHDRAWN)
+    defaults: dict[str, Any] = {
+        "sequence": 0,
+        "step": 0,
+        "network": make_network(),
+        "purpose": Transaction.Purpose.WITHDRAWAL,
+        "told": "Take 4 OCEAN back from the escrow",
+        "to": ESCROW,
+        "data": b"call",
+        "status": status,
+        "nonce": wallet.transactions.count() if signed else None,
+        "signed": b"the signed bytes" if signed else None,
+        "tx_hash": f"0x{next(_numbers):064x}" if signed else "",
+        "sent_at": NOW if signed else None,
+    }
+    return Transaction.objects.create(job=None, wallet=wallet, **(defaults | values))
+
+
+def make_comparison(*found: dict[str, str], at: datetime = NOW) -> Reconciliation:
+    """Make the outcome of a comparison of the ledger with chains and nodes."""
+    return Reconciliation.objects.create(at=at, differences=list(found))
 
 
 def beat(at: datetime = NOW) -> None:

@@ -399,11 +399,13 @@ def resource_name(resource: str) -> str:
 def _resource_field(resource: ResourceOption) -> forms.FloatField:
     unit = f" ({resource.unit})" if resource.unit else ""
     step = "1" if resource.whole else "any"
+    between = f"A job gets {resource.least:g} to {resource.most:g} of it here."
     return forms.FloatField(
         label=f"{resource.name}{unit}",
         required=False,
         min_value=resource.least,
         max_value=resource.most,
+        error_messages=dict.fromkeys(("min_value", "max_value"), between),
         widget=forms.NumberInput(
             attrs={"step": step, "inputmode": "decimal", "placeholder": f"{resource.least:g}"}
         ),

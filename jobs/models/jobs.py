@@ -119,9 +119,8 @@ class JobQuerySet(models.QuerySet["Job"]):
         self.filter(pk=job.pk, state=job.state, lease_holder=holder).update(
             next_check_at=at,
             trouble=trouble[:500],
-            trouble_count=job.trouble_count + 1,
             version=F("version") + 1,
-            **facts,
+            **{"trouble_count": job.trouble_count + 1} | facts,
         )
 
     def release(self, *, job_id: uuid.UUID, holder: str) -> None:

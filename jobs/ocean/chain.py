@@ -4,17 +4,21 @@ Every answer is a stranger's. A transaction's hash is computed here and never ta
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eth_utils.crypto import keccak
 
+from jobs.ocean import questions
 from jobs.ocean.abi import clean_reason, revert_reason
 from jobs.ocean.answers import Reply, explain_generally
-from jobs.ocean.errors import BadAnswer, ChainError, OceanError, Refused
+from jobs.ocean.errors import BadAnswer, ChainError, OceanError, Refused, Rejected
+from jobs.ocean.questions import Question
 from jobs.ocean.transactions import (
     Block,
+    Call,
     Fees,
     KnownTransaction,
     Log,
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 _CAP_BYTES = 2 * 1024 * 1024
 MAX_LOG_BLOCKS = 1_000
 _MAX_LOGS = 1_000
+_MOST_AT_ONCE = 50  # endpoints have limits of their own, of which 100 is a common one
+_RUNS = ("eth_call", "eth_estimateGas")  # what runs a contract, which may refuse
 # Source: the JSON-RPC 2.0 specification, "Error object".
 _PARSE_ERROR, _INVALID_REQUEST, _UNKNOWN_METHOD, _INVALID_PARAMS, _INTERNAL = (
     -32700,
@@ -116,12 +122,46 @@ class Chain:
     """A chain behind a JSON-RPC address. Reads are repeated as the transport does it; sending happens once.
 
     Every method may raise Unreachable, Rejected, BadAnswer and Refused, and ChainError with one of the codes
-    insufficient_funds, nonce_too_low, underpriced, reverted, rate_limited, behind, rpc. What it tells may be old: a balanced
-    endpoint has nodes that lag behind, so no answer of None proves that something is not on the chain.
+    insufficient_funds, nonce_too_low, underpriced, reverted, rate_limited, behind, rpc.
+    What it tells may be old: a balanced endpoint has nodes that lag behind, so no answer of None proves that something is
+    not on the chain.
     """
 
     def __init__(self, transport: "Transport") -> None:
         self._transport = transport
+        self._ahead: dict[str, list[Any]] = {}
+        self._takes_several = True
+
+    def ask_ahead(self, wanted: Sequence[Question]) -> None:
+        """Ask several questions in one request; each answer serves the call that asks the same question later, once.
+
+        A question that stands here twice is asked once, and serves two calls. Nothing else changes for the caller: what the
+        endpoint leaves out or refuses is asked alone when its turn comes. What was asked ahead is gone with `forget` and
+        with whatever is sent.
+        Raises: Unreachable.
+        """
+        counts = Counter(questions.key(question) for question in wanted)
+        distinct = {questions.key(question): question for question in wanted}
+        if not self._takes_several or not 1 < len(distinct) <= _MOST_AT_ONCE:
+            return
+        asked = [
+            questions.written(question, number=number)
+            for number, question in enumerate(distinct.values(), start=1)
+        ]
+        try:
+            answers = self._transport.get_json(path="", question=asked, cap_bytes=_CAP_BYTES)
+        except (Rejected, BadAnswer, Refused):
+            self._takes_several = False  # not every endpoint does
+            return
+        found = questions.by_number(answers, count=len(asked))
+        self._takes_several = bool(found)
+        for number, (key, question) in enumerate(distinct.items(), start=1):
+            if number in found and self._is_telling(question[0], found[number]):
+                self._ahead[key] = [found[number]] * counts[key]
+
+    def forget(self) -> None:
+        """Forget what was asked ahead: everything is asked anew."""
+        self._ahead.clear()
 
     def chain_id(self) -> int:
         """Ask which chain it is."""
@@ -129,7 +169,7 @@ class Chain:
 
     def head(self) -> Block:
         """Fetch the newest block."""
-        return parse_block(self._ask("eth_getBlockByNumber", "latest", False))
+        return parse_block(self._ask(*questions.HEAD))
 
     def block_hash(self, *, number: int) -> str | None:
         """Ask for the hash of the block at a height, or None above the head; another hash later is a reorganisation."""
@@ -143,11 +183,11 @@ class Chain:
 
     def balance_wei(self, *, address: Address) -> Wei:
         """Ask what an address holds of the chain's own coin."""
-        return read_amount(self._ask("eth_getBalance", str(address), "latest"), what="balance")
+        return read_amount(self._ask(*questions.coin(address)), what="balance")
 
     def nonce(self, *, address: Address) -> int:
         """Ask for the next nonce of an address, transactions that wait for their block counted in."""
-        return read_number(self._ask("eth_getTransactionCount", str(address), "pending"), what="nonce")
+        return read_number(self._ask(*questions.next_nonce(address)), what="nonce")
 
     def mined_nonce(self, *, address: Address, at_block: int | None = None) -> int:
         """Ask how many transactions of an address are in blocks: every lower nonce is used up.
@@ -162,18 +202,18 @@ class Chain:
 
         Raises: ChainError "reverted", with the contract's reason.
         """
-        asked = {"to": str(to), "data": _hex(data)}
+        method, asked, block = questions.contract_data(to, data)
         if sender is not None:
             asked["from"] = str(sender)
-        return read_bytes(self._ask("eth_call", asked, "latest"), what="contract's answer")
+        return read_bytes(self._ask(method, asked, block), what="contract's answer")
 
     def estimate_gas(self, *, sender: Address, to: Address, data: bytes, value_wei: Wei) -> int:
         """Ask how much gas a transaction takes now; the state may change until it is mined, so add to it.
 
         Raises: ChainError "reverted", with the contract's reason, or "insufficient_funds".
         """
-        asked = {"from": str(sender), "to": str(to), "data": _hex(data), "value": hex(value_wei)}
-        return read_number(self._ask("eth_estimateGas", asked), what="gas")
+        asked = questions.gas(sender, Call(to=to, data=data, value_wei=value_wei))
+        return read_number(self._ask(*asked), what="gas")
 
     def fees(self) -> Fees:
         """Ask what gas costs, enough for the base fee to double meanwhile.
@@ -186,7 +226,7 @@ class Chain:
         if not base_fee:
             return self._flat_fees()
         try:
-            tip = read_amount(self._ask("eth_maxPriorityFeePerGas"), what="fee")
+            tip = read_amount(self._ask(*questions.TIP), what="fee")
         except ChainError:
             # Not every chain answers this one; the gas price is base fee and tip together.
             tip = Wei(max(0, self._gas_price() - base_fee))
@@ -202,10 +242,11 @@ class Chain:
         transaction is not seen, which may still be a node that lags behind.
         """
         tx_hash = "0x" + keccak(signed).hex()
+        self.forget()  # what was true before may not be after
         answer = self._transport.send_json(
             method="POST",
             path="",
-            body=_question("eth_sendRawTransaction", _hex(signed)),
+            body=questions.written(("eth_sendRawTransaction", _hex(signed)), number=1),
             explain=_explain_sending,
             cap_bytes=_CAP_BYTES,
         )
@@ -225,7 +266,7 @@ class Chain:
 
     def receipt(self, *, tx_hash: str) -> Receipt | None:
         """Ask what became of a transaction; None while it is not mined, or unknown."""
-        found = parse_receipt(self._ask("eth_getTransactionReceipt", tx_hash))
+        found = parse_receipt(self._ask(*questions.receipt(tx_hash)))
         self._check_same(found, tx_hash)
         return found
 
@@ -321,11 +362,16 @@ class Chain:
             raise BadAnswer(f"{self._host} sent another transaction than was asked for.", code="chain_answer")
 
     def _ask(self, method: str, *params: Any) -> Any:
-        answer = self._transport.get_json(path="", question=_question(method, *params), cap_bytes=_CAP_BYTES)
+        question = (method, *params)
+        if ready := self._ahead.get(questions.key(question)):
+            answer = ready.pop()
+        else:
+            asked = questions.written(question, number=1)
+            answer = self._transport.get_json(path="", question=asked, cap_bytes=_CAP_BYTES)
         result = self._result(answer, is_write=False)
         if not isinstance(result, _Failure):
             return result
-        if method in ("eth_call", "eth_estimateGas") and _is_revert(result):
+        if method in _RUNS and _is_revert(result):
             reason = _reason(result)
             raise ChainError(
                 f"The contract refuses: {reason}." if reason else "The contract refuses without a reason.",
@@ -334,6 +380,14 @@ class Chain:
             )
         code, _ = _meaning(result)
         raise self._refusal(code, retryable=_may_pass(result, code))
+
+    def _is_telling(self, method: str, answer: object) -> bool:
+        """Say whether an answer needs no second look: a result, or a contract's refusal."""
+        try:
+            result = self._result(answer, is_write=False)
+        except BadAnswer:
+            return False
+        return not isinstance(result, _Failure) or (method in _RUNS and _is_revert(result))
 
     def _result(self, answer: object, *, is_write: bool) -> Any:
         """Give the result of an answer, or its error."""
@@ -358,10 +412,6 @@ class Chain:
         return ChainError(
             f"{self._host}: {_SENTENCES[code]}", code=code, retryable=retryable, maybe_happened=maybe_happened
         )
-
-
-def _question(method: str, *params: Any) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
 
 
 def _meaning(failure: _Failure) -> tuple[str, bool]:

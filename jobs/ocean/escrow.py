@@ -12,15 +12,18 @@ from typing import Any, Literal
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
+from jobs.ocean import questions
 from jobs.ocean.abi import encode_call, event_topic
 from jobs.ocean.chain import Chain
 from jobs.ocean.contracts import ask, call_of, decoded
 from jobs.ocean.errors import BadAnswer
+from jobs.ocean.questions import Question
 from jobs.ocean.transactions import Call, Log
 from jobs.ocean.units import Address, Wei
 
 _MOST_LOCKS = 1_000
 _WORD = 32
+_FUNDS, _AUTHORIZATIONS = "getUserFunds(address,address)", "getAuthorizations(address,address,address)"
 # Since 3.x a lock also tells when it began; before it has one word less. Source: the two versions' getLocks.
 _LOCK_WORDS = (5, 6)
 
@@ -135,11 +138,17 @@ def cancel_expired_locks(*, escrow: Address, payee: Address, locks: Sequence[Loc
     )
 
 
+def first_questions(*, escrow: Address, payer: Address, token: Address, payee: Address) -> list[Question]:
+    """Return what funds and authorization ask, for `Chain.ask_ahead`."""
+    return [
+        questions.contract(escrow, _FUNDS, payer, token),
+        questions.contract(escrow, _AUTHORIZATIONS, token, payer, payee),
+    ]
+
+
 def funds(chain: Chain, *, escrow: Address, payer: Address, token: Address) -> Funds:
     """Ask what a payer has in the escrow."""
-    available, locked = ask(
-        chain, escrow, "getUserFunds(address,address)", ["uint256", "uint256"], payer, token
-    )
+    available, locked = ask(chain, escrow, _FUNDS, ["uint256", "uint256"], payer, token)
     return Funds(available_wei=Wei(available), locked_wei=Wei(locked))
 
 
@@ -150,7 +159,7 @@ def authorization(
     found = ask(
         chain,
         escrow,
-        "getAuthorizations(address,address,address)",
+        _AUTHORIZATIONS,
         ["(address,uint256,uint256,uint256,uint256,uint256)[]"],
         token,
         payer,

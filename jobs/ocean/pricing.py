@@ -2,6 +2,9 @@
 
 Whoever published an asset chose its datatoken, so all of this is a stranger's word: it is what the contracts will do, no
 more. Callers name a highest price with everything that they send.
+
+A datatoken of template 2 lets nobody but itself buy of it: its exchanges and dispensers are for the datatoken alone, and
+whoever has none orders in the transaction that gets it (`buy_and_order`, `dispense_and_order`).
 Source: ocean-contracts 3.1.0, ERC20Template, ERC20TemplateEnterprise, FixedRateExchange, Dispenser; ocean-node
 recording 33, notes, and provider-v4 recording 23.
 """
@@ -9,20 +12,27 @@ recording 33, notes, and provider-v4 recording 23.
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from jobs.ocean import questions
 from jobs.ocean.chain import Chain
 from jobs.ocean.contracts import ZERO, ask, bytes32, call_of
 from jobs.ocean.dues import ProviderFee
 from jobs.ocean.errors import BadAnswer, ChainError
 from jobs.ocean.orders import FEE_TYPES, NO_MARKET_FEE, dispenser_status, fee_values
+from jobs.ocean.questions import Question
 from jobs.ocean.transactions import Call
 from jobs.ocean.units import Address, Wei
 
 ONE = Wei(10**18)  # one datatoken, which is what one order spends; all datatokens have 18 decimals
 _BASE = 10**18  # rates and fees are parts of this
 # Source: ocean-contracts 3.1.0, ERC20TemplateEnterprise: OrderParams and FreParams.
-_BUY_AND_ORDER = (
-    f"buyFromFreAndOrder((address,uint256,{FEE_TYPES},(address,address,uint256)),"
-    "(address,bytes32,uint256,uint256,address))"
+_ORDER = f"(address,uint256,{FEE_TYPES},(address,address,uint256))"
+_BUY_AND_ORDER = f"buyFromFreAndOrder({_ORDER},(address,bytes32,uint256,uint256,address))"
+_DISPENSE_AND_ORDER = f"buyFromDispenserAndOrder({_ORDER},address)"
+_ORDER_FEE, _DISPENSERS, _RATES = "getPublishingMarketFee()", "getDispensers()", "getFixedRates()"
+_EXCHANGE, _FEES_INFO, _SWAPPER = (
+    "getExchange(bytes32)",
+    "getFeesInfo(bytes32)",
+    "getAllowedSwapper(bytes32)",
 )
 _MOST_WAYS = 5  # that are looked at, of each kind; recorded datatokens have one
 _MOST_DECIMALS = 77
@@ -41,6 +51,12 @@ class GivenAway:
     max_tokens_wei: Wei
     max_balance_wei: Wei
     only_for: Address | None
+
+    def can_order(self, *, terms: "Terms") -> bool:
+        """Say whether `dispense_and_order` works: the dispenser then gives to the datatoken, not to who orders."""
+        return terms.template == _ENTERPRISE and self.gives(
+            amount_wei=ONE, to=terms.datatoken, has_wei=Wei(0)
+        )
 
     def gives(self, *, amount_wei: Wei, to: Address, has_wei: Wei) -> bool:
         """Say whether it would give an address that has some already so much more."""
@@ -115,8 +131,8 @@ class OrderFee:
 class Terms:
     """How a datatoken can be had and what an order takes.
 
-    template: 1 or 2; only 2 can buy and order in one transaction (`buy_and_order`). prices: empty where nobody gives or
-    sells it. order_fee: None for no fee; renewing an order (reuseOrder) never takes it.
+    template: 1 or 2; what 2 gives or sells is had in the order's transaction alone (`buy_and_order`, `dispense_and_order`).
+    prices: empty where nobody gives or sells it. order_fee: None for no fee; renewing an order (reuseOrder) takes none.
     """
 
     datatoken: Address
@@ -131,15 +147,28 @@ def read_terms(chain: Chain, *, datatoken: Address, known: Collection[Address] |
     known: the exchanges and dispensers that the network's operator named; others are left out. None: all.
     Raises: BadAnswer "contract" when there is no datatoken.
     """
-    to, token, amount = ask(chain, datatoken, "getPublishingMarketFee()", ["address", "address", "uint256"])
-    fee = OrderFee(to=Address.parse(to), token=Address.parse(token), amount_wei=Wei(int(amount)))
-    taken = fee.amount_wei > 0 and ZERO not in (fee.to, fee.token)
     return Terms(
         datatoken=datatoken,
         template=int(ask(chain, datatoken, "getId()", ["uint8"])[0]),
         prices=read_price(chain, datatoken=datatoken, known=known),
-        order_fee=fee if taken else None,
+        order_fee=read_order_fee(chain, datatoken=datatoken),
     )
+
+
+def read_order_fee(chain: Chain, *, datatoken: Address) -> OrderFee | None:
+    """Ask a datatoken what its market takes for an order; None for nothing.
+
+    Raises: BadAnswer "contract" when there is no datatoken.
+    """
+    to, token, amount = ask(chain, datatoken, _ORDER_FEE, ["address", "address", "uint256"])
+    fee = OrderFee(to=Address.parse(to), token=Address.parse(token), amount_wei=Wei(int(amount)))
+    taken = fee.amount_wei > 0 and ZERO not in (fee.to, fee.token)
+    return fee if taken else None
+
+
+def first_questions(*, datatoken: Address) -> list[Question]:
+    """Return what read_price and read_order_fee begin with, for `Chain.ask_ahead`."""
+    return [questions.contract(datatoken, signature) for signature in (_ORDER_FEE, _DISPENSERS, _RATES)]
 
 
 def read_price(
@@ -150,8 +179,16 @@ def read_price(
     known: as in read_terms. What is switched off or sold out is left out.
     Raises: BadAnswer "contract" when there is no datatoken.
     """
-    dispensers = ask(chain, datatoken, "getDispensers()", ["address[]"])[0]
-    rates = ask(chain, datatoken, "getFixedRates()", ["(address,bytes32)[]"])[0]
+    dispensers = ask(chain, datatoken, _DISPENSERS, ["address[]"])[0]
+    rates = ask(chain, datatoken, _RATES, ["(address,bytes32)[]"])[0]
+    chain.ask_ahead(
+        [
+            questions.contract(Address.parse(place), signature, number)
+            for place, number in rates[:_MOST_WAYS]
+            if known is None or Address.parse(place) in known
+            for signature in (_EXCHANGE, _FEES_INFO, _SWAPPER)
+        ]
+    )
     given = (
         _given_away(chain, datatoken=datatoken, dispenser=place)
         for place in _trusted(dispensers[:_MOST_WAYS], known)
@@ -228,6 +265,23 @@ def buy_and_order(
     )
 
 
+def dispense_and_order(
+    *, datatoken: Address, price: GivenAway, consumer: Address, service_index: int, fee: ProviderFee
+) -> Call:
+    """Get one datatoken of template 2 for nothing and spend it for an order, in one transaction.
+
+    The datatoken draws the fees of service and market from the payer. Only where `price.can_order`.
+    Raises: BadAnswer "fee" for a fee that no contract can read.
+    Source: ocean-contracts 3.1.0, ERC20TemplateEnterprise.buyFromDispenserAndOrder.
+    """
+    return call_of(
+        datatoken,
+        _DISPENSE_AND_ORDER,
+        (consumer, service_index, fee_values(fee), NO_MARKET_FEE),
+        price.dispenser,
+    )
+
+
 def _trusted(places: Collection[str], known: Collection[Address] | None) -> list[Address]:
     found = [Address.parse(place) for place in places]
     return found if known is None else [place for place in found if place in known]
@@ -256,17 +310,15 @@ def _fixed_rate(
     types = ["address", "address", "uint256", "address", "uint256", "uint256", "bool", *["uint256"] * 5]
     try:
         # The last of the twelve is a bool; as a number it is read as well, and not needed.
-        told = ask(chain, exchange, "getExchange(bytes32)", types, exchange_id)
+        told = ask(chain, exchange, _EXCHANGE, types, exchange_id)
         market_fee, _collector, ocean_fee, _market, _ocean = ask(
             chain,
             exchange,
-            "getFeesInfo(bytes32)",
+            _FEES_INFO,
             ["uint256", "address", "uint256", "uint256", "uint256"],
             exchange_id,
         )
-        swapper = Address.parse(
-            ask(chain, exchange, "getAllowedSwapper(bytes32)", ["address"], exchange_id)[0]
-        )
+        swapper = Address.parse(ask(chain, exchange, _SWAPPER, ["address"], exchange_id)[0])
     except (BadAnswer, ChainError) as error:
         _raise_unless_the_contracts_fault(error)
         return None

@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
@@ -92,7 +92,7 @@ class Transport:
         path: str,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        question: Mapping[str, Any] | None = None,
+        question: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         explain: Explain | None = None,
         retry: bool = True,
         total_s: float = READ_S,
@@ -100,7 +100,7 @@ class Transport:
     ) -> Any:
         """Read a JSON document.
 
-        question: for services that want a read asked by POST; it is sent as the body.
+        question: for services that want a read asked by POST; it is sent as the body. Some take several at once.
 
         explain: turns an answer that is not 200 into an error, or gives None for the general one.
         retry: False for reads that use up a nonce.
@@ -158,7 +158,7 @@ class Transport:
         path: str,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        question: Mapping[str, Any] | None = None,
+        question: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         explain: Explain | None = None,
         retry: bool = True,
         total_s: float,
@@ -190,7 +190,7 @@ class Transport:
         path: str,
         params: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
-        question: Mapping[str, Any] | None,
+        question: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
         explain: Explain | None,
         retry: bool,
         pacing: Pacing,
@@ -225,7 +225,7 @@ class Transport:
         path: str,
         params: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
-        body: Mapping[str, Any] | None,
+        body: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
         pacing: Pacing,
         is_write: bool,
     ) -> requests.Response:
@@ -349,7 +349,7 @@ class _Session(requests.Session):
         return None
 
 
-def _encoded(body: Mapping[str, Any]) -> bytes:
+def _encoded(body: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> bytes:
     data = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
     if len(data) > BODY_CAP:
         raise Refused(

@@ -75,9 +75,8 @@ def to_wei(amount: Decimal, *, decimals: int = 18) -> Wei:
     """
     with localcontext() as context:
         context.prec = 100
-        context.traps[Inexact] = (
-            True  # else what stands behind the hundredth digit would be lost without a word
-        )
+        # Else what stands behind the hundredth digit would be lost without a word.
+        context.traps[Inexact] = True
         try:
             scaled = amount.scaleb(decimals)
         except InvalidOperation:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import Count, Max, Q, QuerySet, Sum
 
+from jobs.access import Actor
 from jobs.lifecycle import ACTIVE, TERMINAL, State
-from jobs.models import Asset, Job, Node, Result, Wallet
+from jobs.models import Asset, EscrowAccount, Job, Network, Node, Result, Transaction, Wallet
+from jobs.models.teams import Role
+from jobs.selectors.amounts import Amount, names
 from jobs.selectors.failures import UNTOLD
 from jobs.selectors.jobs import JobRow, job_rows
+from jobs.selectors.ledger import Comparison, last_comparison
 
 SHOWN = 6
+SPENT_IN = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -45,10 +51,21 @@ class NodeLine:
 
 
 @dataclass(frozen=True)
+class MoneyLine:
+    """What jobs took of a token in the last 30 days, and what the wallets have of it in escrows."""
+
+    network: str
+    spent: Amount
+    available: Amount
+    locked: Amount
+
+
+@dataclass(frozen=True)
 class Dashboard:
     """What the dashboard shows.
 
     untold_count: jobs that ended at a service that does not tell how.
+    money: none for a team whose jobs are free. comparison: of the ledger, where it found differences, for owners.
     has_datasets, has_algorithms, has_wallet: the first steps, True for a team that has launched a job.
     """
 
@@ -62,20 +79,24 @@ class Dashboard:
     succeeded_count: int
     untold_count: int
     failed_count: int
+    money: tuple[MoneyLine, ...]
+    comparison: Comparison | None
     has_jobs: bool
     has_datasets: bool
     has_algorithms: bool
     has_wallet: bool
 
 
-def overview(*, team_id: int, now: datetime) -> Dashboard:
-    """Return the dashboard of a team; five queries.
+def overview(*, actor: Actor, now: datetime) -> Dashboard:
+    """Return the dashboard of a team; five queries, one more for owners, five more where jobs cost something.
 
     The counts are of all time; the lists are the newest few of each.
     """
+    team_id = actor.team_id
     mine = Job.objects.filter(team_id=team_id)
     totals = mine.aggregate(
         all=Count("pk"),
+        priced=Count("pk", filter=Q(free=False) | ~Q(most={})),
         underway=Count("pk", filter=Q(state__in=ACTIVE)),
         attention=Count("pk", filter=Q(state=State.NEEDS_ATTENTION)),
         succeeded=Count("pk", filter=Q(state=State.SUCCEEDED) & ~Q(reason=UNTOLD)),
@@ -100,6 +121,8 @@ def overview(*, team_id: int, now: datetime) -> Dashboard:
         succeeded_count=totals["succeeded"],
         untold_count=totals["untold"],
         failed_count=totals["failed"],
+        money=_money(team_id=team_id, now=now) if totals["priced"] else (),
+        comparison=_differing(actor),
         has_jobs=has_jobs,
         has_datasets=Asset.Kind.DATASET in kinds,
         has_algorithms=Asset.Kind.ALGORITHM in kinds,
@@ -115,6 +138,48 @@ def _newest(mine: QuerySet[Job], *, now: datetime) -> tuple[JobRow, ...]:
         newest = mine.filter(state__in=states).order_by("-requested_at", "pk")
         shown |= Q(pk__in=newest.values("pk")[:SHOWN])
     return job_rows(mine.filter(shown), count=SHOWN * len(kinds), now=now)
+
+
+def _differing(actor: Actor) -> Comparison | None:
+    found = last_comparison(team_id=actor.team_id) if actor.role == Role.OWNER else None
+    return found if found and found.differences else None
+
+
+def _money(*, team_id: int, now: datetime) -> tuple[MoneyLine, ...]:
+    """Add up what was paid and charged lately, and what is in escrows; four queries.
+
+    In Python: a database cannot add up amounts that are exact.
+    """
+    sums: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+    paid = Transaction.objects.filter(
+        wallet__team_id=team_id, status=Transaction.Status.CONFIRMED, confirmed_at__gt=now - SPENT_IN
+    )
+    kept = (Transaction.Purpose.DEPOSIT, Transaction.Purpose.WITHDRAWAL)
+    rows = paid.exclude(token="").exclude(purpose__in=kept)
+    for chain, token, wei in rows.values_list("network__chain_id", "token", "amount_wei"):
+        sums[chain, token][0] += wei
+    settled = Job.objects.filter(team_id=team_id, settled_at__gt=now - SPENT_IN, charged_wei__isnull=False)
+    shown = (
+        "environment__chain_id",
+        "node__network__chain_id",
+        "payment_token",
+        "escrow_need",
+        "charged_wei",
+    )
+    for here, there, token, need, wei in settled.values_list(*shown):
+        sums[here or there, (need or {}).get("token", token)][0] += wei or 0
+    accounts = EscrowAccount.objects.filter(wallet__team_id=team_id)
+    held = ("token__network__chain_id", "token__address", "available_wei", "locked_wei")
+    for chain, token, available, locked in accounts.values_list(*held):
+        sums[chain, token][1] += available
+        sums[chain, token][2] += locked
+    known = names(addresses=[token for _chain, token in sums])
+    networks = dict(Network.objects.values_list("chain_id", "name")) if len({c for c, _ in sums}) > 1 else {}
+    return tuple(
+        MoneyLine(networks.get(chain, ""), *(known.amount(chain_id=chain, token=token, wei=w) for w in wei))
+        for (chain, token), wei in sorted(sums.items())
+        if any(wei)
+    )
 
 
 def _results(*, team_id: int) -> tuple[ResultLine, ...]:

@@ -9,23 +9,29 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
+from zlib import crc32
 
 from jobs.access import Action, Actor
 from jobs.errors import Missing
 from jobs.lifecycle import TERMINAL, State
-from jobs.models import Job, JobEvent, JobInput, Result
+from jobs.models import Job, JobEvent, JobInput, Result, Transaction
 from jobs.ocean.compute import Capabilities
-from jobs.selectors import logs
-from jobs.selectors.failures import UNTOLD, Failure, next_step
+from jobs.selectors import amounts, costs, logs
+from jobs.selectors.costs import Costs
+from jobs.selectors.failures import UNTOLD, Failure, next_step, place_of, waiting_step
 from jobs.selectors.jobs import StateWord, course_of, state_word, underway_sentence, word_of
 from jobs.selectors.logs import LogPart
-from jobs.selectors.orders import OrdersPart, orders
+from jobs.selectors.orders import OrdersPart, orders, transactions_of
 from jobs.selectors.phases import Seen, Step, current_step, steps, typical
+from jobs.selectors.transactions import rows_of
 
 LAST_LINES = 12
 SHOWCASED = 2
 TYPICAL_OF_JOBS = 20
 ALGORITHM_LOG = "algorithmLog"
+# Where transactions change under an open page; and where a job has not been sent to a node yet.
+_PAYS = frozenset({State.PAYING, State.NEEDS_ATTENTION})
+_BEFORE_START = frozenset({State.REQUESTED, State.PAYING, State.PAID, State.STARTING})
 _SHOWN_SUFFIXES = (
     {".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg"},
     {".csv", ".tsv"},
@@ -37,7 +43,8 @@ _SHOWN_SUFFIXES = (
 class Mark:
     """What a page that is already open needs to know: has anything changed since `mark`?
 
-    mark: grows with every change and with every answer of the node; its first part is the job's version.
+    mark: changes with every change and with every answer of the node; its first part is the job's version, with what its
+    transactions have come to while they are on their way.
     """
 
     mark: str
@@ -95,7 +102,10 @@ class JobPage:
     """A job as its page shows it.
 
     can: what its service's dialect can do. untold: it ended, and the service does not tell how.
-    orders: None where the dialect has none. algorithm_id: None for code of one's own, which is own_code then.
+    orders: None where nothing is ordered or paid. costs: None where money has nothing to do with it; billed: its service
+    takes money for it although it failed or was stopped. needs_price: it is not run again without a look at its price.
+    may_choose: it waits for a person before it was started, and may be launched elsewhere.
+    algorithm_id: None for code of one's own, which is own_code then.
     """
 
     id: uuid.UUID
@@ -106,8 +116,10 @@ class JobPage:
     may_stop: bool
     stop_asked_at: datetime | None
     may_launch: bool
+    needs_price: bool
     needs_decision: bool
     may_decide: bool
+    may_choose: bool
     steps: tuple[Step, ...]
     checked_at: datetime | None
     trouble: str
@@ -116,6 +128,8 @@ class JobPage:
     can: Capabilities
     untold: bool
     orders: OrdersPart | None
+    costs: Costs | None
+    billed: bool
     failure: Failure | None
     log: LogPart
     log_mode: str
@@ -149,7 +163,7 @@ class JobPage:
 
 
 def mark(*, team_id: int, job_id: uuid.UUID) -> Mark:
-    """Return what tells whether an open page is out of date; one query.
+    """Return what tells whether an open page is out of date; one query, one more while transactions may be under way.
 
     Raises:
         Missing: no such job in this team.
@@ -157,16 +171,20 @@ def mark(*, team_id: int, job_id: uuid.UUID) -> Mark:
     row = Job.objects.filter(team_id=team_id, pk=job_id).only("version", "report_at", "state").first()
     if row is None:
         raise Missing("There is no such job in this team.")
-    return _mark(row)
+    shown = ("pk", "status", "tx_hash", "wish", "trouble")
+    rows = row.transactions.order_by("pk").only(*shown) if row.state in _PAYS else ()
+    return _mark(row, transactions=rows)
 
 
 def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
     """Return a job with everything its page shows; six queries, two more while it is under way, one for its orders.
 
+    Where it costs something, one more for the names of tokens, and one for its lock in the escrow.
+
     Raises:
         Missing: no such job in this team.
     """
-    related = ("wallet", "node", "environment", "algorithm", "launched_by", "rerun_of")
+    related = ("wallet", "node__network", "environment", "algorithm", "launched_by", "rerun_of")
     ordered = [f"algorithm_order__transaction__{name}" for name in ("network", "job")]
     job = Job.objects.filter(team_id=actor.team_id, pk=job_id).select_related(*related, *ordered).first()
     if job is None:
@@ -182,19 +200,29 @@ def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
     course = course_of(job, **_times(events))
     usual = _usual(job) if word.active else {}
     log, log_mode, log_result = _log(job, results=results, now=now)
+    paid = transactions_of(job) if can.orders or job.needs_price else []
+    known = amounts.names(addresses=costs.tokens_of(job, paid))
+    lines = rows_of(paid, actor=actor, known=known, now=now)
     mine = actor.may_stop(launched_by_id=job.launched_by_id)
     stoppable = word.active and state != State.COLLECTING
     return JobPage(
         id=job.pk,
         name=job.name,
-        mark=_mark(job),
+        mark=_mark(job, transactions=paid if state in _PAYS else ()),
         state=word,
         sentence=_sentence(job, word=word, step=current_step(course)),
         may_stop=mine and stoppable and job.cancel_requested_at is None,
         stop_asked_at=job.cancel_requested_at if stoppable else None,
         may_launch=actor.may(Action.LAUNCH),
+        needs_price=job.needs_price,
         needs_decision=state == State.NEEDS_ATTENTION,
         may_decide=state == State.NEEDS_ATTENTION and mine and actor.may(Action.LAUNCH),
+        may_choose=state == State.NEEDS_ATTENTION
+        and mine
+        and actor.may(Action.LAUNCH)
+        and job.attention_from in _BEFORE_START
+        and job.start_sent_at is None
+        and not job.node_job_id,
         steps=steps(course=course, usual=usual),
         checked_at=job.report_at if not word.terminal else None,
         trouble=job.trouble if not word.terminal else "",
@@ -204,7 +232,9 @@ def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
         queue_wait=timedelta(seconds=job.queue_wait_s),
         can=can,
         untold=untold,
-        orders=orders(job, inputs=inputs) if can.orders else None,
+        orders=orders(job, inputs=inputs, transactions=lines) if can.orders or job.needs_price else None,
+        costs=costs.costs(job, transactions=paid, known=known),
+        billed=costs.is_billed(job),
         failure=_failure(job, log=log) if untold or state in (State.FAILED, State.NEEDS_ATTENTION) else None,
         log=log,
         log_mode=log_mode,
@@ -238,10 +268,12 @@ def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
     )
 
 
-def _mark(job: Job) -> Mark:
+def _mark(job: Job, *, transactions: Iterable[Transaction]) -> Mark:
     seen = int(job.report_at.timestamp()) if job.report_at else 0
     state = state_word(state=State(job.state), node_status=None)
-    return Mark(mark=f"{job.version}.{seen}", version=str(job.version), terminal=state.terminal)
+    paid = [(tx.pk, tx.status, tx.tx_hash, tx.wish, tx.trouble) for tx in transactions]
+    version = f"{job.version}-{crc32(repr(paid).encode()):x}" if paid else str(job.version)
+    return Mark(mark=f"{version}.{seen}", version=version, terminal=state.terminal)
 
 
 def _times(events: Iterable[JobEvent]) -> dict[str, Any]:
@@ -323,7 +355,8 @@ def _failure(job: Job, *, log: LogPart) -> Failure:
         sentence=job.message or "The job did not succeed.",
         reason=job.reason,
         lines=tuple(shown[-LAST_LINES:]),
-        next=next_step(job.reason) if job.state == State.FAILED else "",
+        next=next_step(job.reason) if job.state == State.FAILED else waiting_step(job.reason),
+        place=place_of(job.reason),
     )
 
 

@@ -12,8 +12,10 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from jobs.lifecycle import ACTIVE, TERMINAL, State
 from jobs.models import Job, JobInput
 from jobs.ocean.verdicts import phase_of
+from jobs.selectors import costs
+from jobs.selectors.costs import CostLine
 from jobs.selectors.failures import UNTOLD
-from jobs.selectors.phases import SENTENCES, Course, Step, current_step, steps
+from jobs.selectors.phases import PAYING, SENTENCES, Course, Step, current_step, steps
 
 PAGE_SIZE = 50
 VIEWS = {"all": "All", "active": "Active", "attention": "Needs you", "failed": "Failed", "mine": "Mine"}
@@ -31,7 +33,10 @@ class StateWord:
 
 @dataclass(frozen=True)
 class JobRow:
-    """A job in a list. took: how long the algorithm ran or has been running, None if it has not begun."""
+    """A job in a list. took: how long the algorithm ran or has been running, None if it has not begun.
+
+    cost: None where nothing has to be paid.
+    """
 
     id: uuid.UUID
     name: str
@@ -41,6 +46,7 @@ class JobRow:
     by: str
     requested_at: datetime
     took: timedelta | None
+    cost: CostLine | None
     steps: tuple[Step, ...]
 
 
@@ -57,7 +63,7 @@ class JobList:
 
 
 def listing(*, team_id: int, user_id: int | None, view: str, q: str, number: int, now: datetime) -> JobList:
-    """Return one page of the team's jobs, newest first; two queries.
+    """Return one page of the team's jobs, newest first; two queries, two more where jobs cost something.
 
     view: one of VIEWS, anything else is all of them. q: part of a name.
     """
@@ -77,14 +83,19 @@ def listing(*, team_id: int, user_id: int | None, view: str, q: str, number: int
 
 
 def job_rows(found: QuerySet[Job], *, start: int = 0, count: int, now: datetime) -> tuple[JobRow, ...]:
-    """Read jobs as rows of a list, newest first; two queries."""
-    newest = found.select_related("algorithm", "launched_by", "node").order_by("-requested_at", "pk")
-    jobs = list(newest.defer("report", "container", "parameters")[start : start + count])
+    """Read jobs as rows of a list, newest first; two queries, two more where jobs cost something."""
+    related = ("algorithm", "launched_by", "node__network", "environment")
+    newest = found.select_related(*related).order_by("-requested_at", "pk")
+    large = ("report", "container", "parameters", "environment__raw", "node__said", "algorithm__raw")
+    jobs = list(newest.defer(*large)[start : start + count])
     datasets: dict[uuid.UUID, list[str]] = {}
     inputs = JobInput.objects.filter(job__in=[job.pk for job in jobs]).order_by("job_id", "position")
     for job_id, name in inputs.values_list("job_id", "dataset__name"):
         datasets.setdefault(job_id, []).append(name)
-    return tuple(_row(job, datasets=datasets.get(job.pk, []), now=now) for job in jobs)
+    priced = costs.lines(jobs)
+    return tuple(
+        _row(job, datasets=datasets.get(job.pk, []), cost=priced.get(job.pk), now=now) for job in jobs
+    )
 
 
 def state_word(*, state: State, node_status: int | None, reason: str = "") -> StateWord:
@@ -120,6 +131,8 @@ def word_of(job: Job) -> StateWord:
 def underway_sentence(job: Job, *, step: str) -> str:
     """Say what an active job is at, without a full stop."""
     unknown = job.state == State.RUNNING and (step == "accepted" or phase_of(job.node_status or 0) is None)
+    if step == "ordering" and not job.free:
+        return PAYING
     return (job.node_status_text.strip() or "Accepted by the node") if unknown else SENTENCES[step]
 
 
@@ -133,7 +146,7 @@ def course_of(job: Job, **more: Any) -> Course:
         first_failure=job.first_failure,
         reason=job.reason,
         requested_at=job.requested_at,
-        orders=can.orders,
+        orders=can.orders or not job.free,
         coarse=not can.queue,
         start_sent=job.start_sent_at is not None,
         paid_at=more.get("paid_at"),
@@ -167,7 +180,7 @@ def _search(jobs: QuerySet[Job], *, q: str) -> QuerySet[Job]:
     return jobs.filter(Q(name__icontains=q) | Q(algorithm__name__icontains=q) | Exists(reads))
 
 
-def _row(job: Job, *, datasets: list[str], now: datetime) -> JobRow:
+def _row(job: Job, *, datasets: list[str], cost: CostLine | None, now: datetime) -> JobRow:
     word = word_of(job)
     course = course_of(job)
     began, stopped = job.algorithm_started_at, job.algorithm_stopped_at
@@ -180,6 +193,7 @@ def _row(job: Job, *, datasets: list[str], now: datetime) -> JobRow:
         by=str(job.launched_by) if job.launched_by else "",
         requested_at=job.requested_at,
         took=None if began is None else (stopped or job.finished_at or now) - began,
+        cost=cost,
         steps=steps(course=course),
     )
 

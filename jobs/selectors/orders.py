@@ -3,37 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from jobs.models import Job, JobInput, Order, Transaction
-
-_STATUS = {
-    Transaction.Status.PLANNED: ("idle", "Planned"),
-    Transaction.Status.PREPARED: ("run", "About to be sent"),
-    Transaction.Status.SENT: ("run", "Waiting for a block"),
-    Transaction.Status.CONFIRMED: ("ok", "Confirmed"),
-    Transaction.Status.REVERTED: ("bad", "Reverted"),
-    Transaction.Status.REFUSED: ("bad", "Not sent"),
-    Transaction.Status.DROPPED: ("bad", "Never mined"),
-}
-
-
-@dataclass(frozen=True)
-class TransactionRow:
-    """A transaction. kind, word: how its status is told; link: at the network's explorer, "" if it has none."""
-
-    told: str
-    kind: str
-    word: str
-    tx_hash: str
-    link: str
-    network: str
-    block: int | None
-    gas: int | None
-    at: datetime | None
-    trouble: str
+from jobs.selectors.transactions import TransactionRow, link
 
 
 @dataclass(frozen=True)
@@ -49,42 +23,36 @@ class ReusedOrder:
 
 @dataclass(frozen=True)
 class OrdersPart:
-    """All that the job has to do with a chain."""
+    """All that the job has to do with a chain.
+
+    any_open: something that was sent can be sped up or cancelled by this person.
+    """
 
     transactions: tuple[TransactionRow, ...]
     reused: tuple[ReusedOrder, ...]
+    any_open: bool
 
 
-def orders(job: Job, *, inputs: Iterable[JobInput]) -> OrdersPart:
-    """Return a job's transactions and the orders that it uses again; one query.
+def transactions_of(job: Job) -> list[Transaction]:
+    """Return a job's transactions in their order, without their bytes; one query."""
+    rows = job.transactions.select_related("network", "wallet", "asked_by")
+    return list(rows.defer("data", "signed", "wallet__encrypted_key").order_by("sequence"))
+
+
+def orders(job: Job, *, inputs: Iterable[JobInput], transactions: Sequence[TransactionRow]) -> OrdersPart:
+    """Return a job's transactions and the orders that it uses again.
 
     inputs, and the job's own algorithm_order: with their orders' transactions, networks and jobs at hand.
     """
-    rows = job.transactions.select_related("network").defer("data", "signed").order_by("sequence")
     used = [(x.dataset.name, x.order) for x in inputs]
     if job.algorithm is not None:
         used.append((job.algorithm.name, job.algorithm_order))
     return OrdersPart(
-        transactions=tuple(_row(row) for row in rows),
+        transactions=tuple(transactions),
         reused=tuple(
             _reused(name, order) for name, order in used if order and order.transaction.job_id != job.pk
         ),
-    )
-
-
-def _row(row: Transaction) -> TransactionRow:
-    kind, word = _STATUS[Transaction.Status(row.status)]
-    return TransactionRow(
-        told=row.told,
-        kind=kind,
-        word=word,
-        tx_hash=row.tx_hash,
-        link=_link(row),
-        network=row.network.name,
-        block=row.block_number,
-        gas=row.gas_used,
-        at=row.confirmed_at or row.sent_at,
-        trouble=row.trouble,
+        any_open=any(row.may_speed_up or (row.may_cancel and not row.take_back) for row in transactions),
     )
 
 
@@ -93,13 +61,7 @@ def _reused(name: str, order: Order) -> ReusedOrder:
     return ReusedOrder(
         name=name,
         tx_hash=paid.tx_hash,
-        link=_link(paid),
+        link=link(paid),
         job_id=paid.job_id,
         job_name=paid.job.name if paid.job else "",
     )
-
-
-def _link(row: Transaction) -> str:
-    explorer = row.network.explorer_url.rstrip("/")
-    known = row.tx_hash and explorer.startswith(("https://", "http://"))
-    return f"{explorer}/tx/{row.tx_hash}" if known else ""

@@ -36,6 +36,7 @@ SENTENCES = {
     "publishing": "The node stores the results",
     "archived": "Fetching the results into the portal",
 }
+PAYING = "Ordering and paying on the chain"  # the first of these, where a start costs something
 _STEP_OF_PHASE = {
     "queued": "queued",
     "image": "image",

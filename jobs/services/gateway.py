@@ -23,14 +23,14 @@ from jobs.lifecycle import ACTIVE
 from jobs.models import Environment, Job, Network, Node, NodeToken, NonceLease, Wallet
 from jobs.ocean.chain import Chain
 from jobs.ocean.compute import ComputeBackend
-from jobs.ocean.errors import Rejected
+from jobs.ocean.errors import OceanError, Rejected
 from jobs.ocean.node import OceanNode
 from jobs.ocean.provider import Provider
 from jobs.ocean.signing import Pen, Proof, Token
 from jobs.ocean.transport import Transport
 from jobs.ocean.units import Address
 from jobs.services import vault
-from jobs.services.budget import Purpose, exhaust, spend
+from jobs.services.budget import OutOfBudget, Purpose, exhaust, spend
 from jobs.services.holders import new_holder
 
 Clock = Callable[[], datetime]
@@ -189,6 +189,7 @@ def signed(
     node: Node,
     clock: Clock,
     act: Callable[[Proof], T],
+    once: bool = False,
 ) -> T:
     """Make one signed call: with the node's token if the wallet has one, else in turn with the next nonce.
 
@@ -197,9 +198,12 @@ def signed(
     The nonce is stored before the request leaves. A refused nonce (someone else uses the same wallet) means that nothing
     happened: the node's counter is read once and the call repeated with a higher number.
 
+    once: it must not happen twice. What stands between may have sent the same bytes two times, and the refusal is of the
+    second: then the node's counter is our own number, and nothing is repeated.
+
     Raises:
         NoTurn: the wallet's turn at this node did not come.
-        OceanError: from the call.
+        OceanError: from the call; "nonce_reused", with `maybe_happened`, where it must not be repeated.
     """
     address = Address(wallet.address)
     token = _valid_token(wallet=wallet, node=node, now=clock())
@@ -214,13 +218,44 @@ def signed(
         heeding_limits(node=node, clock=clock),
         _turn(node=node, address=wallet.address, clock=clock) as turn,
     ):
+        nonce = turn.next_nonce(at_least=0)
         try:
-            return act(proof(turn.next_nonce(at_least=0)))
+            return act(proof(nonce))
         except Rejected as error:
             if error.code != "nonce":
                 raise
+            seen = _seen_nonce(backend=backend, address=address, ours=nonce, once=once)
+        nonce = turn.next_nonce(at_least=seen + 1)
+        try:
+            return act(proof(nonce))
+        except Rejected as error:
+            if once and error.code == "nonce":
+                _seen_nonce(backend=backend, address=address, ours=nonce, once=once)
+            raise
+
+
+def _seen_nonce(*, backend: ComputeBackend, address: Address, ours: int, once: bool) -> int:
+    """Read a wallet's counter after a refused nonce.
+
+    Raises:
+        Rejected: "nonce_reused": the counter is our own number, or nobody says, and the call must happen once only.
+        OceanError, OutOfBudget: nobody says.
+    """
+    had_it = Rejected(
+        "The node has had this request before, or may have: it is looked for before it is sent again.",
+        code="nonce_reused",
+        retryable=True,
+        maybe_happened=True,
+    )
+    try:
         seen = backend.nonce(address=address)
-        return act(proof(turn.next_nonce(at_least=seen + 1)))
+    except (OceanError, OutOfBudget) as error:
+        if once:
+            raise had_it from error
+        raise
+    if once and seen == ours:
+        raise had_it
+    return seen
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ from jobs.services.starts import start_request
 NO_END = 253_370_764_800  # the year 9999
 
 
+_NOT_ITS_TURN = "Another job pays from this wallet now; this one goes on after it."
+
+
 class OrderTaken(PortalError):
     """Another job was faster: what was worked out is no longer so."""
 
@@ -37,8 +40,13 @@ def plan(*, job: Job, holder: str, clock: Clock) -> None:
         OrderTaken: try again.
         OutOfBudget, NoChain, OceanError: from the service or the chain; nothing was sent.
     """
+    if job.transactions.under_way().exists():
+        # Forgotten by the chain together with its block, say, after the job was put aside.
+        raise OrderTaken("What this job sent before is on its way still; it goes on once that has ended.")
     wish = asking.wish_of(job, request=start_request(job))
     now = clock()
+    if job.trouble == _NOT_ITS_TURN and payments.turn_to_spend(job=job, network=wish.network) is None:
+        raise OrderTaken(_NOT_ITS_TURN)  # everybody was asked before, and would be again when its turn comes
     with (
         open_node(node=job.node, purpose=Purpose.ACT, clock=clock) as backend,
         asking.doubting(backend=backend, dids=[part.did for part in wish.parts]),
@@ -58,7 +66,7 @@ def plan(*, job: Job, holder: str, clock: Clock) -> None:
     refuse_what_the_wallet_lacks(wish=wish, outlay=outlay)
     refuse_above_the_limits(wish=wish, outlay=outlay, before=before)
     if outlay.spent and nonce is None:
-        raise OrderTaken("Another job pays from this wallet now; this one goes on after it.")
+        raise OrderTaken(_NOT_ITS_TURN)
     _write(job=job, holder=holder, wish=wish, outlay=outlay, now=now, nonce=nonce if outlay.spent else None)
 
 

@@ -13,9 +13,10 @@ from datetime import datetime
 from typing import Any
 
 from jobs.models import Order, Transaction
-from jobs.ocean import escrow, orders, pricing
+from jobs.ocean import escrow, orders, pricing, questions
 from jobs.ocean.chain import Chain
 from jobs.ocean.compute import PaymentNeed
+from jobs.ocean.questions import Question
 from jobs.ocean.transactions import Call
 from jobs.ocean.units import Address, Wei, from_wei
 from jobs.services import asking, datatokens
@@ -96,12 +97,33 @@ def work_out(*, wish: Wish, asked: Asked, chain: Chain | None) -> Outlay:
             coin_wei=NOTHING,
             fee_until=asked.fee_until,
         )
+    chain.ask_ahead(_first_questions(wish=wish, wanted=wanted, payment=asked.needs.payment))
     work = _Work(wish=wish, chain=chain, lines=lines)
     work.get_datatokens(wanted)
     work.order(wanted)
     if asked.needs.payment is not None:
         work.pay_into_escrow(asked.needs.payment)
     return work.outlay(used=used, payment=asked.needs.payment, fee_until=asked.fee_until)
+
+
+def _first_questions(*, wish: Wish, wanted: Sequence[Wanted], payment: PaymentNeed | None) -> list[Question]:
+    """Return what is asked in any case; what else there is to ask follows from the answers."""
+    payer = Address(wish.wallet.address)
+    found = [questions.coin(payer)]
+    found += [questions.HEAD, questions.TIP] if wanted or payment else []
+    drawn = [(want.fee.token, want.part.datatoken) for want in wanted if want.fee.amount_wei]
+    drawn += [(payment.token, payment.escrow)] if payment else []
+    for token, spender in drawn:
+        found.append(questions.contract(token, "balanceOf(address)", payer))
+        found.append(questions.contract(token, "allowance(address,address)", payer, spender))
+    for datatoken in dict.fromkeys(want.part.datatoken for want in wanted if want.renews is None):
+        found.append(questions.contract(datatoken, "balanceOf(address)", payer))
+        found += pricing.first_questions(datatoken=datatoken)
+    if payment is not None:
+        found += escrow.first_questions(
+            escrow=payment.escrow, payer=payer, token=payment.token, payee=payment.payee
+        )
+    return found
 
 
 class _Work:
@@ -184,8 +206,9 @@ class _Work:
                     token=fee.token,
                     amount_wei=fee.amount_wei,
                 )
-            market = pricing.read_terms(self._chain, datatoken=datatoken).order_fee
-            if market is not None and want.renews is None:
+            # A renewal takes none.
+            market = None if want.renews else pricing.read_order_fee(self._chain, datatoken=datatoken)
+            if market is not None:
                 drawn[market.token, datatoken] += market.amount_wei
                 self._spend(
                     f"Fee of the market for “{want.part.name}”",

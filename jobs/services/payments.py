@@ -22,7 +22,17 @@ from jobs.ocean.chain import Chain
 from jobs.ocean.errors import ChainError
 from jobs.services import tokens
 from jobs.services.gateway import Clock, network_of, open_chain
-from jobs.services.sending import LEASE, SEND_AGAIN, find, plan_again, prepare, replace, send
+from jobs.services.sending import (
+    LEASE,
+    SEND_AGAIN,
+    find,
+    look_ahead,
+    look_for_receipts,
+    plan_again,
+    prepare,
+    replace,
+    send,
+)
 from jobs.services.vault import VaultLocked
 
 LOOK_SOON, LOOK_LATER = timedelta(seconds=2), timedelta(seconds=12)
@@ -64,7 +74,9 @@ def carry_on(*, job: Job, holder: str, clock: Clock) -> datetime | None:
             if not planned:
                 _paid(job=job, holder=holder, now=now)
                 return None
-            for tx in [tx for tx in planned if tx.step == planned[0].step]:
+            step = [tx for tx in planned if tx.step == planned[0].step]
+            look_ahead(rows=step, chain=chain)
+            for tx in step:
                 if not prepare(tx=tx, chain=chain, network=network, job=job, holder=holder, clock=clock):
                     break  # the job ends, or somebody else is at it: what else it needs is not paid for
 
@@ -111,7 +123,9 @@ def see_to(rows: TransactionQuerySet, *, chain: Chain, network: Network, now: da
             send(tx=tx, chain=chain, now=now)
         except ChainError as error:
             refused = error
-    for tx in rows.in_order(Transaction.Status.SENT):
+    sent = rows.in_order(Transaction.Status.SENT)
+    look_for_receipts(rows=sent, chain=chain)
+    for tx in sent:
         try:
             find(tx=tx, chain=chain, network=network, now=now)
         except ChainError as error:

@@ -27,7 +27,7 @@ from jobs.services.gateway import Clock, NoChain, network_of, open_chain, open_n
 from jobs.services.outlays import Outlay
 from jobs.services.starts import algorithm_input
 
-PATIENCE_S = 20.0  # of a person who waits for a price, for all questions together
+PATIENCE_S = 15.0  # of a person who waits for a price, for all questions together
 
 
 @dataclass(frozen=True)

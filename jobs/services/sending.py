@@ -6,6 +6,7 @@ process that dies sends the same bytes again, and the chain takes them once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,9 +17,10 @@ from django.db.models import Max
 from jobs.errors import CannotOrder
 from jobs.models import ChainNonce, Job, JobEvent, Network, Order, Transaction, Wallet
 from jobs.models.orders import TransactionQuerySet
-from jobs.ocean import escrow, orders
+from jobs.ocean import escrow, orders, questions
 from jobs.ocean.chain import Chain
 from jobs.ocean.errors import ChainError
+from jobs.ocean.questions import Question
 from jobs.ocean.transactions import Call, Receipt
 from jobs.ocean.transactions import Transaction as Unsigned
 from jobs.ocean.units import Address, Wei, from_wei
@@ -158,6 +160,7 @@ def prepare(
                     transaction.set_rollback(True)  # prepared by somebody else: the nonce is given back
                 return True
         counter.refresh_from_db()
+        chain.forget()
         if not Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).exists():
             return True
 
@@ -166,6 +169,27 @@ def _is_gap(*, tx: Transaction, number: int, before: int) -> bool:
     """Say whether a number that the chain waits for is below another, and in no transaction of ours."""
     ours = Transaction.objects.filter(network=tx.network, wallet__address=tx.wallet.address, nonce=number)
     return number < before and not ours.exists()
+
+
+def look_ahead(*, rows: Sequence[Transaction], chain: Chain) -> None:
+    """Ask in one request what `prepare` asks for each of some transactions of a wallet, the datatokens aside.
+
+    These are looked at when the wallet's next number is known.
+    """
+    chain.forget()
+    wanted: list[Question] = []
+    for tx in rows:
+        sender = Address(tx.wallet.address)
+        wanted += [questions.gas(sender, _call_of(tx)), questions.next_nonce(sender)]
+        wanted += [questions.HEAD, questions.TIP]
+    chain.ask_ahead(wanted)
+
+
+def look_for_receipts(*, rows: Sequence[Transaction], chain: Chain) -> None:
+    """Ask in one request what `find` asks for each of some transactions."""
+    chain.forget()
+    if len(rows) > 1:
+        chain.ask_ahead([*(questions.receipt(tx.tx_hash) for tx in rows), *[questions.HEAD] * len(rows)])
 
 
 def refuse_an_old_view(*, chain: Chain, network: Network, address: str) -> None:

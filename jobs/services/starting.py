@@ -32,6 +32,9 @@ SOON = timedelta(seconds=1)
 LOOK_AGAIN = timedelta(seconds=15)
 LOOKS_BEFORE_REPEAT = 2
 STARTS_MAX = 3
+# Answers that are none of the service's own: most often something between has cut them, or speaks in its place for a while.
+GARBLED = frozenset({"not_json", "html_page"})
+GARBLED_MAX = 6  # so many troubles in a row take some minutes
 UNANSWERED_MAX = 60  # so many starts in a row without an answer take some hours; then a person decides
 
 
@@ -71,7 +74,8 @@ def _plan(*, job: Job, holder: str, clock: Clock) -> None:
         Job.objects.put_off(job, holder=holder, at=error.available_at, trouble=error.message)
         return
     except ordering.OrderTaken as error:
-        Job.objects.put_off(job, holder=holder, at=clock() + SOON, trouble=error.message)
+        # Everybody has answered, and it waits for nothing but its turn: that is no silence, however long it takes.
+        Job.objects.put_off(job, holder=holder, at=clock() + SOON, trouble=error.message, trouble_count=0)
         return
     except (CannotOrder, NoChain) as error:
         _not_started(job=job, holder=holder, reason=error.code, message=error.message, now=clock())
@@ -88,7 +92,8 @@ def _plan(*, job: Job, holder: str, clock: Clock) -> None:
 
 def _not_planned(*, job: Job, holder: str, error: OceanError, now: datetime) -> None:
     """Decide after a question that was not answered: only questions were asked, so nothing has happened."""
-    if not error.retryable:
+    passes = error.retryable or (error.code in GARBLED and job.trouble_count < GARBLED_MAX)
+    if not passes:
         _not_started(job=job, holder=holder, reason=error.code, message=error.message, now=now)
     elif job.trouble_count >= UNANSWERED_MAX:
         _put_aside(
@@ -286,7 +291,7 @@ def _send_start(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
             return None  # the lease was lost while waiting for the turn: somebody else is at it
         return backend.start(request=request, proof=proof)
 
-    return signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=send)
+    return signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=send, once=True)
 
 
 def _dids(job: Job) -> list[str]:
@@ -366,6 +371,8 @@ def _pause(job: Job, error: OceanError) -> timedelta:
 
 
 def _cancel(*, job: Job, holder: str, now: datetime) -> None:
+    paid = payments.told_paid(job=job)
+    left = f" {paid} was paid before: its orders, and what is in the escrow, are there for the next job."
     Job.objects.move(
         job_id=job.pk,
         before=State(job.state),
@@ -373,9 +380,12 @@ def _cancel(*, job: Job, holder: str, now: datetime) -> None:
         now=now,
         holder=holder,
         reason="stopped",
-        message="Stopped: the node never showed the job."
-        if job.start_sent_at
-        else "Stopped before the node was asked to run it.",
+        message=(
+            "Stopped: the node never showed the job."
+            if job.start_sent_at
+            else "Stopped before the node was asked to run it."
+        )
+        + (left if paid else ""),
         ended_at=now,
     )
 
@@ -394,6 +404,10 @@ def _end_unstarted(*, job: Job, holder: str, reason: str, message: str, now: dat
 
 
 def _put_aside(*, job: Job, holder: str, reason: str, message: str, now: datetime, **facts: Any) -> None:
+    """Let a person decide, who is told what has been paid for the job."""
+    paid = payments.told_paid(job=job)
+    if paid and paid not in message:
+        message = f"{message[:400]} {paid} was paid for this job before."
     Job.objects.move(
         job_id=job.pk,
         before=State(job.state),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any
 
 from django import template
@@ -25,6 +25,9 @@ TONES = {
     "off": "no-symbol",
     "ended": "question-mark-circle",
 }
+_SIX_PLACES = Decimal("0.000001")
+_DIGITS = 200  # more than the largest amount of the token with the most decimals has
+_LONG = 12  # digits before the point, from which on an amount is told by its size
 _TONE_OF_LEVEL = {"error": "bad", "warning": "warn", "success": "ok"}
 
 
@@ -73,14 +76,44 @@ def filesize(value: int | None) -> str:
 
 
 @register.filter
-def amount(value: Decimal | None, places: int | None = None) -> str:
-    """Show an amount of tokens as 1,234.5, exactly: no rounding hides a wei. places: of an estimate, rounded up."""
+def amount(value: Decimal | None, rounding: str = "up") -> str:
+    """Show an amount of tokens as 1,234.5; what is finer than six places is rounded up, or with "down" down.
+
+    What is paid is never more than what is shown, and what there is never less; `exact` goes beside it.
+    """
     if value is None:
         return "–"
-    if places is not None:
-        value = value.quantize(Decimal(1).scaleb(-places), rounding=ROUND_CEILING)
+    way = ROUND_FLOOR if rounding == "down" else ROUND_CEILING
+    with localcontext(prec=_DIGITS):
+        return exact(value.quantize(_SIX_PLACES, rounding=way))
+
+
+@register.filter
+def exact(value: Decimal | None) -> str:
+    """Show an amount to its last digit: no rounding hides a wei."""
+    if value is None:
+        return "–"
     text = f"{value:,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+@register.filter
+def plain(value: Decimal) -> str:
+    """Write an amount of tokens as a form takes it: exact, in digits alone."""
+    return f"{value:f}"
+
+
+@register.filter
+def brief(value: Decimal | None) -> str:
+    """Show an amount of tokens where there is little room: 1,234.5, 0.00041, 1.16 times 10^59; rounded."""
+    if value is None:
+        return "–"
+    with localcontext(prec=_DIGITS):
+        size = value.adjusted() if value else 0
+        if size >= _LONG:
+            return f"{value.scaleb(-size).quantize(Decimal('0.01'), rounding=ROUND_HALF_EVEN)} × 10^{size}"
+        places = Decimal(1).scaleb(-4 if size >= 0 else size - 3)
+        return exact(value.quantize(places, rounding=ROUND_HALF_EVEN))
 
 
 @register.filter

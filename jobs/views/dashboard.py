@@ -24,7 +24,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @require_safe
 def dashboard(request: PortalRequest, team: str) -> HttpResponse:
     """Show what runs, what needs somebody, what came out, and how the nodes are."""
-    found = selector.overview(team_id=request.team.id, now=timezone.now())
+    found = selector.overview(actor=request.actor, now=timezone.now())
     return page(
         request, "dashboard/dashboard.html", {"board": found}, fragment="dashboard/partials/board.html"
     )

@@ -66,7 +66,7 @@ def quote(request: PortalRequest, team: str) -> HttpResponse:
     """Answer with what the launch would cost now (a fragment). This, and a launch without a price, ask far sides."""
     options = choices.options(actor=request.actor)
     form = LaunchForm(request.POST, options=options)
-    context = {"form": form, "price": _price(request, form)}
+    context = {"form": form, "price": _price(request, form), "oob": bool(request.htmx)}
     return page(request, "launch/launch.html", context, fragment="launch/partials/price.html")
 
 

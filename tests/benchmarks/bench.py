@@ -17,7 +17,7 @@ from typing import Any
 
 import django
 
-from tests.benchmarks import archive, clicks, endings, memory, oceanpy, portalside
+from tests.benchmarks import archive, clicks, endings, memory, oceanpy, paid, portalside
 from tests.benchmarks.site import open_site, run_alone
 from tests.benchmarks.table import Part, Row, shown, table, written
 
@@ -61,6 +61,7 @@ def _parts(folder: Path) -> Iterator[Part]:
         yield archive.measure(site, folder=folder)
     ours = partial(portalside.measure, folder=folder / "portals")
     yield oceanpy.measure(folder=folder / "oceanpy", portal=ours)
+    yield paid.measure(folder=folder / "paid")
     yield memory.measure(folder=folder)
 
 

@@ -70,12 +70,13 @@ class Cost:
 class Place:
     """A way to the sandbox, with assets whose documents lead along it.
 
-    urls: by peer; dataset, algorithm: DIDs, free of charge and published by ocean.py; notes: what the taps of the
-    way see, None on the way without taps, which is for taking times.
+    urls: by peer; files: where the files of assets are served; dataset, algorithm: DIDs, free of charge and published by
+    ocean.py; notes: what the taps of the way see, None on the way without taps, which is for taking times.
     """
 
     library: Library
     urls: Mapping[str, str]
+    files: str
     dataset: str
     algorithm: str
     notes: Notes | None
@@ -106,7 +107,7 @@ def measure(*, folder: Path, portal: Portal | None = None) -> Part:
         python = install()
     except Missing as error:
         return Part(title=TITLE, told=f"Not measured: {error}.")
-    with _ground(folder, python) as ground:
+    with open_ground(folder, python) as ground:
         ours: Mapping[str, Cost] = {}
         if portal is not None:
             _give_tokens(ground)
@@ -185,7 +186,8 @@ def _cells(cost: Cost | None) -> list[str]:
 
 
 @contextmanager
-def _ground(folder: Path, python: Path) -> Iterator[Ground]:
+def open_ground(folder: Path, python: Path) -> Iterator[Ground]:
+    """Run a sandbox, and ocean.py on both ways to it, for the time of a with block."""
     box = start_sandbox(folder, step=QUICK_STEP_S)
     urls = {"provider": box.provider_url, "aquarius": box.aquarius_url, "chain": box.rpc_url}
     ground: Ground | None = None
@@ -219,7 +221,7 @@ def _place(
         dataset = library.call("publish_dataset", name="Readings", url=f"{files}/rows.csv")["did"]
         algorithm = library.call("publish_algorithm", name="Means", url=f"{files}/means.py")["did"]
         library.call("trust", dataset=dataset, algorithm=algorithm)
-        yield Place(library, dict(urls), dataset, algorithm, notes)
+        yield Place(library, dict(urls), files, dataset, algorithm, notes)
 
 
 def _give_tokens(ground: Ground) -> None:

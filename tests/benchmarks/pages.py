@@ -31,7 +31,15 @@ ACTS = {
         "catalogue-add",
         "catalogue-refresh",
     ),
-    *("wallets-generate", "wallets-import", "wallets-disable"),
+    *("wallets-generate", "wallets-import", "wallets-disable", "wallets-limit"),
+    *(
+        "launch-quote",
+        "escrow-look",
+        "escrow-withdraw",
+        "escrow-release",
+        "transactions-speed-up",
+        "transactions-cancel",
+    ),
 }
 
 
@@ -134,4 +142,6 @@ def _looks(seeded: Seeded) -> list[Look]:
         look("catalogue-detail", "algorithm", arguments={"asset_id": seeded.algorithm.pk}),
         look("environments"),
         look("wallets"),
+        look("escrow"),
+        look("escrow", "fragment", fragment=True),
     ]

@@ -18,13 +18,12 @@ from typing import Any
 from django.utils.timezone import now as clock
 
 from jobs.lifecycle import State
-from jobs.models import Job, Node, Result, Wallet
+from jobs.models import Job, Node, Order, Result, Wallet
 from jobs.services import (
-    catalogue,
     launching,
-    nodes,
     ordering,
     payments,
+    quoting,
     refreshing,
     results,
     starting,
@@ -34,7 +33,7 @@ from jobs.services import (
 from jobs.services.choosing import DatasetChoice, LaunchRequest
 from jobs.services.demo import TEAM
 from jobs.services.holders import new_holder
-from jobs.services.places import FREE
+from jobs.services.places import FREE, PAID
 
 LEASE = timedelta(seconds=90)
 MINED_EVERY_S = 0.02
@@ -43,28 +42,36 @@ MINED_EVERY_S = 0.02
 class Calls:
     """The portal's acts, each for one job of the demo's wallet."""
 
-    def __init__(self, *, dataset: str, algorithm: str) -> None:
+    def __init__(self, *, datasets: list[str], algorithm: str, dialect: str) -> None:
         self._actor = teams.operator(team=TEAM)
-        self._provider = Node.objects.get(dialect=Node.Dialect.PROVIDER)
+        self._node = Node.objects.get(dialect=dialect)
         self._wallet = Wallet.objects.get(label="demo")
-        self._dataset, self._algorithm = dataset, algorithm
-
-    def find(self) -> None:
-        """Read both documents and the environments."""
-        for did in (self._dataset, self._algorithm):
-            catalogue.add(actor=self._actor, did=did, clock=clock, node_id=self._provider.pk)
-        assert nodes.look(node_id=self._provider.pk, clock=clock)
+        self._datasets, self._algorithm = datasets, algorithm
 
     def launch(self, seconds: int = 0) -> str:
         """Record a job that computes for so long; no far side is asked."""
         request = LaunchRequest(
-            datasets=(DatasetChoice(ref=self._dataset),),
+            datasets=tuple(DatasetChoice(ref=did) for did in self._datasets),
             algorithm=self._algorithm,
             environment=FREE,
             wallet=self._wallet.label,
             parameters={"seconds": seconds},
         )
-        return str(launching.launch(actor=self._actor, request=request, launch_key=uuid.uuid4(), now=clock()))
+        return self._launch(request)
+
+    def quote(self) -> dict[str, str]:
+        """Ask what a job would cost in the cheapest paid environment; return what a person would agree to."""
+        found = quoting.quote(actor=self._actor, request=self._paid({}), clock=clock)
+        assert not found.troubles, found.troubles
+        return {token: str(amount) for token, amount in found.most.items()}
+
+    def launch_paid(self, most: dict[str, str]) -> str:
+        """Record a job at the price that a quote told; no far side is asked."""
+        return self._launch(self._paid({token: int(amount) for token, amount in most.items()}))
+
+    def forget_orders(self) -> None:
+        """Make all orders of another place's, so that the next job makes new ones."""
+        Order.objects.update(consumer="0x" + "00" * 20)
 
     def pay(self, job: str) -> None:
         """Order what the start needs, or find that all orders are good."""
@@ -88,7 +95,7 @@ class Calls:
 
     def status(self) -> None:
         """Bring everything up to date that runs."""
-        refreshing.refresh(node_id=self._provider.pk, wallet_id=self._wallet.pk, clock=clock)
+        refreshing.refresh(node_id=self._node.pk, wallet_id=self._wallet.pk, clock=clock)
 
     def collect(self, job: str) -> None:
         """Archive what is not here of an ended job."""
@@ -114,6 +121,18 @@ class Calls:
     def running(self) -> int:
         """Count what runs, as far as the portal knows."""
         return Job.objects.filter(state=State.RUNNING).count()
+
+    def _launch(self, request: LaunchRequest) -> str:
+        return str(launching.launch(actor=self._actor, request=request, launch_key=uuid.uuid4(), now=clock()))
+
+    def _paid(self, most: dict[str, int]) -> LaunchRequest:
+        return LaunchRequest(
+            datasets=tuple(DatasetChoice(ref=did) for did in self._datasets),
+            algorithm=self._algorithm,
+            environment=PAID,
+            wallet=self._wallet.label,
+            most=most,
+        )
 
 
 @contextmanager

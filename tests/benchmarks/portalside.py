@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +42,7 @@ from tests.sandbox.running import Box
 
 STOPPED_AFTER_S = 50  # as ocean.py's half: of the 60 that the environments give a job
 LIFE_DEADLINE_S = 180.0
+PROVIDER = "provider-v4"  # the dialect, as the portal names it
 SERVE = "from tests.benchmarks import portalcalls\nportalcalls.main()"
 
 
@@ -152,24 +153,26 @@ def _life(place: Place, portal: Portal, *, watched: bool) -> Cost:
 
 
 @contextmanager
-def _set_up(box: Box, place: Place, *, folder: Path) -> Iterator[Portal]:
-    """Set up a portal as the demo does, but on the place's way and with its assets alone."""
-    urls = {
-        "provider_url": place.urls["provider"],
-        "aquarius_url": place.urls["aquarius"],
-        "rpc_url": place.urls["chain"],
-    }
-    portal = Portal(folder=folder, box=replace(box, info=box.info | urls | {"assets": {}}))
+def _set_up(
+    box: Box, *, urls: Mapping[str, str], dids: Iterable[str], dialect: str, folder: Path
+) -> Iterator[Portal]:
+    """Set up a portal as the demo does, but on its own ways to the peers and with these assets alone."""
+    names = {"provider": "provider_url", "aquarius": "aquarius_url", "chain": "rpc_url", "node": "node_url"}
+    ways = {names[peer]: url for peer, url in urls.items()}
+    portal = Portal(folder=folder, box=replace(box, info=box.info | ways | {"assets": {}}))
     portal.environment |= {"PORTAL_DEBUG": "false", "PORTAL_DEMO": "true"}
     try:
         portal.set_up()
         # A Provider counts nobody's requests, and the demo's politeness is not what is measured.
         portal.write("UPDATE jobs_node SET requests_per_minute = ?", WIDE)
-        for did in (place.dataset, place.algorithm):
+        for did in dids:
             portal.call(
-                "node = Node.objects.get(dialect=Node.Dialect.PROVIDER)\n"
+                f"node = Node.objects.get(dialect={dialect!r})\n"
                 f"catalogue.add(actor=actor, did={did!r}, clock=clock, node_id=node.pk)"
             )
+        # The sandbox's own documents name the node itself, not the tap before it.
+        here = urls.get("node", box.node_url)
+        portal.write("UPDATE jobs_asset SET services = replace(services, ?, ?)", box.node_url, here)
         yield portal
     finally:
         portal.close()
@@ -178,7 +181,8 @@ def _set_up(box: Box, place: Place, *, folder: Path) -> Iterator[Portal]:
 @contextmanager
 def _worked(box: Box, place: Place, *, folder: Path) -> Iterator[Portal]:
     """Run a portal with a worker."""
-    with _set_up(box, place, folder=folder) as portal:
+    dids = (place.dataset, place.algorithm)
+    with _set_up(box, urls=place.urls, dids=dids, dialect=PROVIDER, folder=folder) as portal:
         portal.start_worker()
         portal.wait_for_beat()
         yield portal
@@ -186,9 +190,22 @@ def _worked(box: Box, place: Place, *, folder: Path) -> Iterator[Portal]:
 
 @contextmanager
 def _calls(box: Box, place: Place, *, folder: Path) -> Iterator[Library]:
-    """Run portalcalls.py in a portal without a worker."""
+    """Run portalcalls.py with a place's assets."""
+    dids = (place.dataset, place.algorithm)
+    with running_calls(box, urls=place.urls, dids=dids, dialect=PROVIDER, folder=folder) as calls:
+        yield calls
+
+
+@contextmanager
+def running_calls(
+    box: Box, *, urls: Mapping[str, str], dids: Sequence[str], dialect: str, folder: Path
+) -> Iterator[Library]:
+    """Run portalcalls.py in a portal without a worker.
+
+    urls: by peer, where they are not the sandbox's own; dids: the data sets, then the algorithm; dialect: who serves them.
+    """
     with (
-        _set_up(box, place, folder=folder) as portal,
+        _set_up(box, urls=urls, dids=dids, dialect=dialect, folder=folder) as portal,
         subprocess.Popen(
             [sys.executable, "manage.py", "shell", "-v", "0", "--no-imports", "-c", SERVE],
             cwd=ROOT,
@@ -200,7 +217,7 @@ def _calls(box: Box, place: Place, *, folder: Path) -> Iterator[Library]:
     ):
         calls = Library(process)
         try:
-            assets = {"dataset": place.dataset, "algorithm": place.algorithm}
+            assets = {"datasets": list(dids[:-1]), "algorithm": dids[-1], "dialect": dialect}
             calls.exchange(assets, what="the begin")
             yield calls
         finally:

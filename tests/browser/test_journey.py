@@ -153,9 +153,9 @@ class TestFinding:
         page.get_by_label("Words").fill("flowers")
         page.get_by_role("button", name="Find").click()
 
-        expect(page.locator("#found")).to_contain_text("2 found")
+        expect(page.locator("#found")).to_contain_text("4 found")
         expect(page.locator("#found")).to_contain_text("Iris flowers (v4)")
-        expect(page.locator("#found").get_by_role("link", name="In the catalogue")).to_have_count(2)
+        expect(page.locator("#found").get_by_role("link", name="In the catalogue")).to_have_count(4)
 
 
 class TestAddingANode:

@@ -119,7 +119,14 @@ class TestMarkupOfANode:
         results = [f"{job}results/{pk}/" for pk in evil.victim.results.values_list("pk", flat=True)]
         asset = Asset.objects.get(did=DID)
         places = ["", "jobs/", job, f"{job}status/?v=0", f"{job}log/?after=0", f"{job}results/", *results]
-        places += ["catalogue/", f"catalogue/{asset.pk}/", "environments/", "jobs/launch/", "wallets/"]
+        places += [
+            "catalogue/",
+            f"catalogue/{asset.pk}/",
+            "environments/",
+            "jobs/launch/",
+            "wallets/",
+            "escrow/",
+        ]
 
         for place in places:
             page = client.get(f"/{team}/{place}")

@@ -138,7 +138,7 @@ def nonce(name: str, answer: Any, **rest: Any) -> Case:
         world.bad.answers["start"] = lambda ask: ask.answer(refusal, status="401 Unauthorized")
         world.bad.answers["nonce"] = says(answer)
 
-    usual: dict[str, Any] = {"state": State.FAILED, "says": "a nonce that is no number"}
+    usual: dict[str, Any] = {"state": State.STARTING, "says": "looked for before it is sent again"}
     return Case(f"nonce: {name}", lie, **(usual | rest))
 
 
@@ -155,7 +155,7 @@ NONCES = [
     nonce("a list", {"nonce": [1]}),
     nonce("nothing", {}),
     nonce("a list of nothing", []),
-    nonce("no JSON", HTML, says="answers with a web page"),
+    nonce("no JSON", HTML),
     nonce("digits of another script", {"nonce": "\u0661\u0662"}),
     nonce("nearly the end of numbers", {"nonce": 2**53 - 1}, **PATIENT),
     nonce("always the same", {"nonce": 5}, **PATIENT),

@@ -17,7 +17,7 @@ from jobs.ocean import escrow, orders, pricing
 from jobs.ocean.compute import ProviderFee
 from jobs.ocean.contracts import ZERO
 from jobs.ocean.escrow import Lock
-from jobs.ocean.pricing import FixedRate
+from jobs.ocean.pricing import FixedRate, GivenAway
 from jobs.ocean.transactions import Call
 from jobs.ocean.units import Address, Wei
 from tests.ocean.test_orders import by_the_book
@@ -78,6 +78,18 @@ def buy_and_order(to: Address, order: list[Any], sale: list[Any]) -> Call:
     )
 
 
+def dispense_and_order(to: Address, order: list[Any], dispenser: str) -> Call:
+    consumer, service_index, fee, market = order
+    assert market == NO_MARKET
+    return pricing.dispense_and_order(
+        datatoken=to,
+        price=GivenAway(Address(dispenser), Wei(0), Wei(0), None),
+        consumer=Address(consumer),
+        service_index=service_index,
+        fee=fee_of(fee),
+    )
+
+
 def deposit(to: Address, token: str, amount: int) -> Call:
     return escrow.deposit(escrow=to, token=Address(token), amount_wei=Wei(amount))
 
@@ -117,6 +129,7 @@ CALLS: dict[str, Callable[..., Call]] = {
     "approve": approve,
     "buyDT": buy,
     "buyFromFreAndOrder": buy_and_order,
+    "buyFromDispenserAndOrder": dispense_and_order,
     "deposit": deposit,
     "withdraw": withdraw,
     "authorize": authorize,

@@ -7,9 +7,10 @@ import requests
 from eth_abi import encode
 from eth_utils import keccak
 
+from jobs.ocean import questions
 from jobs.ocean.chain import Chain
 from jobs.ocean.errors import BadAnswer, ChainError, OceanError, Rejected, Unreachable
-from jobs.ocean.transactions import Fees, Receipt, Transaction
+from jobs.ocean.transactions import Call, Fees, Receipt, Transaction
 from jobs.ocean.units import Address, Wei
 from tests.ocean.wire import Answer, Clock, FakeWire, account, transport
 
@@ -529,6 +530,139 @@ class TestHostileAnswers:
 
         with pytest.raises(Unreachable):
             client.head()
+
+
+def several(*answers):
+    """The answer to several questions: results, or whole answers, in their order."""
+    return Answer.json(
+        [
+            answer if isinstance(answer, dict) and "id" in answer else {"id": number, "result": answer}
+            for number, answer in enumerate(answers, start=1)
+        ]
+    )
+
+
+def alone(value):
+    return Answer.json({"jsonrpc": "2.0", "id": 1, "result": value})
+
+
+class TestAskingAhead:
+    WANTED = (questions.coin(ALICE), questions.next_nonce(ALICE))
+
+    def chain(self, *answers):
+        wire = FakeWire(*answers)
+        return Chain(transport(wire)), wire
+
+    def test_asks_all_in_one_request(self):
+        chain, wire = self.chain(several("0x7", "0x3"))
+
+        chain.ask_ahead(self.WANTED)
+
+        assert (chain.balance_wei(address=ALICE), chain.nonce(address=ALICE)) == (7, 3)
+        (sent,) = wire.sent
+        asked = json.loads(sent.body)
+        assert [(one["id"], one["method"]) for one in asked] == [
+            (1, "eth_getBalance"),
+            (2, "eth_getTransactionCount"),
+        ]
+
+    def test_takes_the_answers_by_their_numbers(self):
+        chain, _ = self.chain(Answer.json([{"id": 2, "result": "0x3"}, {"id": 1, "result": "0x7"}]))
+
+        chain.ask_ahead(self.WANTED)
+
+        assert (chain.balance_wei(address=ALICE), chain.nonce(address=ALICE)) == (7, 3)
+
+    def test_serves_each_answer_once(self):
+        chain, wire = self.chain(several("0x7", "0x3"), alone("0x4"))
+        chain.ask_ahead(self.WANTED)
+        chain.nonce(address=ALICE)
+
+        again = chain.nonce(address=ALICE)
+
+        assert (again, len(wire.sent)) == (4, 2)
+
+    def test_serves_as_many_calls_as_a_question_stands_there(self):
+        chain, wire = self.chain(several("0x7", "0x3"))
+
+        chain.ask_ahead([*self.WANTED, self.WANTED[1]])
+
+        assert [chain.nonce(address=ALICE) for _ in range(2)] == [3, 3]
+        assert len(json.loads(wire.sent[0].body)) == 2
+
+    def test_keeps_nothing_after_something_was_sent(self):
+        chain, wire = self.chain(several("0x7", "0x3"), alone(HASH), alone("0x4"))
+        chain.ask_ahead(self.WANTED)
+        chain.send(signed=RAW)
+
+        assert chain.nonce(address=ALICE) == 4
+        assert len(wire.sent) == 3
+
+    def test_forgets_when_told_to(self):
+        chain, _ = self.chain(several("0x7", "0x3"), alone("0x4"))
+        chain.ask_ahead(self.WANTED)
+
+        chain.forget()
+
+        assert chain.nonce(address=ALICE) == 4
+
+    def test_gives_a_contracts_refusal_as_if_it_was_asked_alone(self):
+        refused = {"id": 2, "error": {"code": 3, "message": "execution reverted", "data": REASON}}
+        chain, wire = self.chain(several("0x7", refused))
+        call = Call(to=TOKEN, data=b"\xfe", value_wei=Wei(0))
+
+        chain.ask_ahead([questions.coin(ALICE), questions.gas(ALICE, call)])
+
+        with pytest.raises(ChainError, match="Amount too high"):
+            chain.estimate_gas(sender=ALICE, to=TOKEN, data=b"\xfe", value_wei=Wei(0))
+        assert len(wire.sent) == 1
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            pytest.param(several("0x7"), id="one is missing"),
+            pytest.param(several("0x7", {"id": 2, "error": {"code": -32005, "message": "x"}}), id="too many"),
+            pytest.param(several("0x7", {"id": 2}), id="empty"),
+            pytest.param(several("0x7", {"id": 3, "result": "0x9"}), id="of another number"),
+            pytest.param(several("0x7", {"id": True, "result": "0x9"}), id="of no number"),
+            pytest.param(several("0x7", {"id": 2, "result": "0x9"}, {"id": 2, "result": "0x8"}), id="two"),
+            pytest.param(Answer.json(["0x7", None]), id="no answers"),
+            pytest.param(
+                Answer.json({"id": 1, "error": {"code": -32600, "message": "no batch"}}), id="one no"
+            ),
+            pytest.param(Answer.json({}, status=400), id="refused"),
+            pytest.param(Answer.text("<html>"), id="no JSON"),
+        ],
+    )
+    def test_asks_alone_what_was_not_answered(self, answer):
+        chain, wire = self.chain(answer, alone("0x3"))
+
+        chain.ask_ahead(self.WANTED)
+
+        assert chain.nonce(address=ALICE) == 3
+        assert json.loads(wire.sent[1].body)["method"] == "eth_getTransactionCount"
+
+    @pytest.mark.parametrize("answer", [Answer.json({}, status=400), Answer.json({"id": 1, "result": "0x7"})])
+    def test_is_not_tried_again_where_it_is_not_understood(self, answer):
+        chain, wire = self.chain(answer)
+        chain.ask_ahead(self.WANTED)
+
+        chain.ask_ahead(self.WANTED)
+
+        assert len(wire.sent) == 1
+
+    def test_asks_nothing_for_one_question(self):
+        chain, wire = self.chain(alone("0x3"))
+
+        chain.ask_ahead(self.WANTED[:1])
+
+        assert not wire.sent
+
+    def test_says_when_nobody_is_there(self):
+        chain, _ = self.chain(requests.exceptions.ConnectionError())
+
+        with pytest.raises(Unreachable):
+            chain.ask_ahead(self.WANTED)
 
 
 class TestTransactionToSign:

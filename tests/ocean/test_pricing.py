@@ -36,13 +36,17 @@ class Contracts(FakeWire):
         }
 
     def send(self, request: Any, *args: Any, **rest: Any) -> Any:
-        question = json.loads(request.body)
+        asked = json.loads(request.body)
+        said = [self.say(one) for one in asked] if isinstance(asked, list) else self.say(asked)
+        self.answers = [Answer.json(said)]
+        return super().send(request, *args, **rest)
+
+    def say(self, question: dict[str, Any]) -> dict[str, object]:
         (message, _block) = question["params"]
         key = (message["to"].lower(), bytes.fromhex(message["data"][2:10]))
         told = self.told.get(key, b"")
         outcome = {"error": told} if isinstance(told, dict) else {"result": "0x" + bytes(told).hex()}
-        self.answers = [Answer.json({"jsonrpc": "2.0", "id": question["id"], **outcome})]
-        return super().send(request, *args, **rest)
+        return {"jsonrpc": "2.0", "id": question["id"], **outcome}
 
 
 def given_away(**changes: Any) -> bytes:
@@ -304,10 +308,18 @@ class TestCanOrder:
         [(2, None, True), (1, None, False), (2, TOKEN, True), (2, OWNER, False)],
     )
     def test_in_one_transaction_where_the_datatoken_may_buy(self, template, only_for, can):
-        price = replace(RATE, only_for=only_for)
-        terms = Terms(datatoken=TOKEN, template=template, prices=(price,), order_fee=None)
+        sold = replace(RATE, only_for=only_for)
+        given = GivenAway(DISPENSER, max_tokens_wei=ONE, max_balance_wei=Wei(1), only_for=only_for)
+        terms = Terms(datatoken=TOKEN, template=template, prices=(given, sold), order_fee=None)
 
-        assert price.can_order(terms=terms) is can
+        assert (given.can_order(terms=terms), sold.can_order(terms=terms)) == (can, can)
+
+    @pytest.mark.parametrize("limits", [(ONE - 1, 1), (ONE, 0)])
+    def test_not_where_the_dispenser_gives_less_than_an_order_takes(self, limits):
+        given = GivenAway(DISPENSER, *map(Wei, limits), only_for=TOKEN)
+        terms = Terms(datatoken=TOKEN, template=2, prices=(given,), order_fee=None)
+
+        assert not given.can_order(terms=terms)
 
 
 class TestBuy:

@@ -165,6 +165,15 @@ class TestNoWeiIsLostOrMade:
         assert Fraction(cost) == exact
         assert 0 <= paid - exact * 10**decimals < 1  # rounded up, by less than one
 
+    def test_where_a_price_goes_on_behind_its_hundredth_digit(self):
+        price = Decimal("1." + "0" * 120 + "1")
+
+        cost = for_minutes(
+            tariff=Tariff(1, OCEAN, {"cpu": price}), amounts={"cpu": Decimal(1)}, duration_s=60
+        )
+
+        assert in_wei(cost, decimals=18) == in_wei(price, decimals=18) == 10**18 + 1
+
     @given(price=st.one_of(PRICES, LONG_PRICES), duration_s=st.integers(min_value=1, max_value=10**7))
     def test_where_seconds_count_or_a_price_has_no_end(self, price, duration_s):
         minutes = for_minutes(

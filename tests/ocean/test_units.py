@@ -111,6 +111,11 @@ class TestWei:
         with pytest.raises(ValueError, match=r"The (amount|token)"):
             to_wei(Decimal(amount))
 
+    def test_ends_with_the_word_of_a_contract(self):
+        assert to_wei(Decimal(2**256 - 1), decimals=0) == 2**256 - 1
+        with pytest.raises(ValueError, match="larger than any token"):
+            to_wei(Decimal(2**256), decimals=0)
+
     @given(
         amount=st.one_of(
             st.decimals(allow_nan=False, allow_infinity=False),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 import re
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from ocean_portal.sandbox.demo.assets import ASSETS
-from tests.benchmarks import bench, pages, portalside
+from tests.benchmarks import bench, pages, paid, portalside
 from tests.benchmarks.oceanpy import LIFE, LIFE_AGAIN, PAY, STATUS_OF_MANY, Cost, compared
 from tests.benchmarks.portalcalls import Calls
 from tests.benchmarks.table import written
@@ -36,14 +37,16 @@ class TestModules:
         assert importlib.import_module(f"tests.benchmarks.{name}")
 
     def test_ask_only_for_acts_of_the_portal_that_there_are(self) -> None:
-        source = Path(portalside.__file__).read_text()
-        asked = re.findall(r'(?:calls\.call\(|calls\.ask\(|do\([A-Z_]+, )"(\w+)"', source)
+        source = (
+            Path(portalside.__file__).read_text() + Path(paid.__file__).read_text().partition("_launched(")[2]
+        )
+        asked = re.findall(r'(?:calls\.call\(|calls\.ask\(|do\([A-Z_]+, (?:calls, notes, )?)"(\w+)"', source)
 
         assert len(asked) > 10
         assert [name for name in asked if not callable(getattr(Calls, name, None))] == []
 
     def test_run_assets_of_the_demo(self) -> None:
-        assert {bench.DATASET, bench.ALGORITHM} <= {asset.name for asset in ASSETS}
+        assert {bench.DATASET, bench.ALGORITHM, *paid.NODE_ASSETS} <= {asset.name for asset in ASSETS}
 
 
 class TestComparison:
@@ -65,6 +68,36 @@ class TestComparison:
 
     def test_can_do_without_the_portal(self) -> None:
         assert "| ocean.py, a job's life: requests" in written(compared(ours={}, theirs=OCEANPY))
+
+
+class TestPaidLaunch:
+    def test_stands_beside_ocean_py_with_its_aims(self) -> None:
+        ours = spent(quote=(3, 7), launch=(0, 0), pay=(3, 28), start=(1, 0))
+        theirs = spent(quote=(3, 0), pay=(3, 104), start=(11, 0))
+
+        told = written(paid.compared(ours=ours, theirs=theirs, at_node=ours))
+
+        lines = [re.sub(" +", " ", line) for line in told.splitlines()]
+        for line in (
+            "| requests until RUNNING, quote included; beside: ocean.py | 42 | 121 | 0.35 | at most 60.5 | ok |",
+            "| of this: JSON-RPC; beside: ocean.py | 35 | 104 | 0.34 | | |",
+            "| inside a web request, without the quote's | 0 | | | at most 0 | ok |",
+            "| time of all its acts; beside: ocean.py | 400 ms | 300 ms | 1.33 | | |",
+            "| portal: check, buy and order | 3 | 0 | 0 | 28 |",
+        ):
+            assert line in lines
+
+
+def spent(**acts: tuple[int, int]) -> paid.Spent:
+    """Return what a side asked Provider and chain for; each act takes 100 ms."""
+    names = {"quote": paid.QUOTE, "launch": paid.LAUNCH, "pay": paid.PAY, "start": paid.START}
+    return paid.Spent(
+        requests={
+            names[act]: Counter({"provider": provider, "chain": chain})
+            for act, (provider, chain) in acts.items()
+        },
+        seconds={names[act]: [0.1] * paid.TIMES for act in acts},
+    )
 
 
 class TestSummary:

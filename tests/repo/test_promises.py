@@ -17,6 +17,7 @@ from tests.repo.source import ROOT, product_modules
 
 WRITES = {"Job", "create", "get_or_create", "update", "update_or_create", "bulk_create", "record", "move"}
 WRITES |= {f"a{name}" for name in WRITES}
+SERVICES = {"launching", "service", "catalogue", "wallets", "limits", "escrows", "acting"}
 METHODS = ("require_safe", "require_GET", "require_POST", "require_http_methods(")
 
 
@@ -141,6 +142,11 @@ class TestViews:
             "generate",
             "import_key",
             "disable",
+            "set_limit",
+            "look_soon",
+            "withdraw",
+            "release",
+            "speed_up",
         }
         wrong = {
             name
@@ -158,7 +164,7 @@ def _names_methods(decorator: ast.expr) -> bool:
 
 def _service_call(call: ast.Call) -> str:
     owner = call.func.value if isinstance(call.func, ast.Attribute) else None
-    known = isinstance(owner, ast.Name) and owner.id in {"launching", "service", "catalogue", "wallets"}
+    known = isinstance(owner, ast.Name) and owner.id in SERVICES
     return call.func.attr if known and isinstance(call.func, ast.Attribute) else ""
 
 

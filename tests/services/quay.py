@@ -101,6 +101,7 @@ class ChainWire(HTTPAdapter):
         super().__init__()
         self.chain = chain
         self.asked: list[str] = []
+        self.requests = 0
         self.faults: dict[str, list[Any]] = {}
         self.before: dict[str, Callable[[], object]] = {}
 
@@ -109,8 +110,13 @@ class ChainWire(HTTPAdapter):
         self.faults.setdefault(method, []).extend(faults)
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
-        body = request.body if isinstance(request.body, bytes) else b""
-        method = json.loads(body)["method"]
+        body = json.loads(request.body if isinstance(request.body, bytes) else b"")
+        self.requests += 1
+        said = [self._say(call) for call in body] if isinstance(body, list) else self._say(body)
+        return FakeWire(Answer.json(said)).send(request)
+
+    def _say(self, call: dict[str, Any]) -> Any:
+        method = call["method"]
         self.asked.append(method)
         if method in self.before:
             self.before[method]()
@@ -119,11 +125,11 @@ class ChainWire(HTTPAdapter):
         if isinstance(fault, Exception):
             raise fault
         if isinstance(fault, dict):
-            return FakeWire(Answer.json({"jsonrpc": "2.0", "id": 1, **fault})).send(request)
-        answer = self._answer(method, body)
+            return {"jsonrpc": "2.0", "id": call["id"], **fault}
+        answer = self._answer(method, json.dumps(call, separators=(",", ":")).encode())
         if fault == "lost":
             raise requests.exceptions.ReadTimeout()
-        return FakeWire(Answer.json(fault(answer) if fault else answer)).send(request)
+        return fault(answer) if fault else answer
 
     def _answer(self, method: str, body: bytes) -> dict[str, Any]:
         # The chain finds the least gas by running the call again and again: most of a test's time. Once is enough to

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,6 +25,16 @@ from tests.services.fakes import (
     refused,
 )
 from tests.services.steps import advance
+
+
+def arrived_twice(far: FakeNode) -> Callable[..., Any]:
+    """Take a start as a node does that gets the same bytes twice, and answers the second time."""
+
+    def answer(request: Any, proof: Any) -> Any:
+        far.last_nonce = proof.nonce
+        raise refused("nonce", retryable=True)
+
+    return answer
 
 
 class TestLostAnswer:
@@ -96,6 +107,31 @@ class TestLostAnswer:
         assert len(far.called("jobs_of")) == 2
         assert lost.state == State.RUNNING
         assert lost.start_attempts == 2
+
+    def test_is_not_sent_again_where_the_node_had_it_twice_and_refuses_the_second_for_its_nonce(
+        self, job: Job, far: FakeNode, clock: Clock
+    ) -> None:
+        far.will("start", arrived_twice(far))
+
+        advance(job, clock)
+
+        assert (job.state, job.start_sent_at, job.start_attempts) == (State.STARTING, NOW, 1)
+        clock.tick(15)
+        far.jobs = [make_report(long_id="0x60962e6d-0xours", tag=str(job.tag), status=20)]
+        advance(job, clock)
+        assert (job.state, job.node_job_id) == (State.RUNNING, "0x60962e6d-0xours")
+        assert len(far.called("start")) == 1
+
+    def test_is_not_sent_again_where_nobody_says_whose_nonce_it_was(
+        self, job: Job, far: FakeNode, clock: Clock
+    ) -> None:
+        far.will("start", arrived_twice(far))
+        far.will("nonce", not_there())
+
+        advance(job, clock)
+
+        assert (job.state, job.start_sent_at) == (State.STARTING, NOW)
+        assert len(far.called("start")) == 1
 
     def test_is_looked_for_again_when_its_order_is_in_use_at_the_second_start(
         self, lost: Job, far: FakeNode, clock: Clock

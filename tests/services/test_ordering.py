@@ -14,8 +14,9 @@ from jobs.access import Actor
 from jobs.lifecycle import State
 from jobs.models import Asset, Job, JobInput, Order, Transaction
 from jobs.ocean.compute import FileInfo, OrderNeed, Parsed
+from jobs.ocean.errors import BadAnswer
 from jobs.ocean.units import Address
-from jobs.services import launching, sending
+from jobs.services import launching, sending, starting
 from ocean_portal.sandbox.chain import ETHER
 from ocean_portal.sandbox.contracts import Contract
 from tests import builders
@@ -183,6 +184,20 @@ class TestPlan:
         advance(job, quay.clock)
 
         assert (job.state, job.trouble, job.trouble_count) == (State.RUNNING, "", 0)
+
+    def test_asks_again_after_answers_that_arrived_in_pieces_but_not_for_ever(self, quay: Quay) -> None:
+        job = quay.job()
+        pieces = BadAnswer("This is no JSON document.", code="not_json")
+        quay.far.will("initialize", *[pieces] * (starting.GARBLED_MAX + 1))
+
+        for _ in range(starting.GARBLED_MAX):
+            advance(job, quay.clock)
+            assert (job.state, job.trouble) == (State.REQUESTED, pieces.message)
+            quay.clock.tick(600)
+        advance(job, quay.clock)
+
+        assert (job.state, job.reason) == (State.FAILED, "not_json")
+        assert not Transaction.objects.exists()
 
     def test_speaks_of_no_trouble_that_is_over(self, quay: Quay) -> None:
         job = quay.job()

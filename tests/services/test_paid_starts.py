@@ -184,6 +184,22 @@ class TestRefusal:
         assert (refusal.state, refusal.reason) == (State.NEEDS_ATTENTION, "unknown_environment")
         assert "was paid for this start" in refusal.message
 
+    def test_is_paid_for_once_although_the_chain_forgot_a_block_meanwhile(
+        self, either: Tollhouse, refusal: Job, alice: Actor
+    ) -> None:
+        mined, last = either.mined(), refusal.transactions.order_by("-sequence")[0]
+        refusal.transactions.filter(pk=last.pk).update(
+            status="sent", confirmed_at=None, sent_at=either.clock()
+        )
+
+        go_on(either, refusal, alice)
+        assert (refusal.state, either.mined()) == (State.REQUESTED, mined)
+        assert "on its way still" in refusal.trouble
+        payments.settle(job_id=refusal.pk, clock=either.clock)
+        advance(refusal, either.clock)
+
+        assert (refusal.state, either.mined()) == (State.RUNNING, mined)
+
 
 class TestUnknown:
     def test_start_is_looked_for_before_it_is_sent_again(self, either: Tollhouse) -> None:
@@ -234,6 +250,7 @@ class TestUnknown:
         look(either, job, times=6)
         assert (job.state, job.reason) == (State.NEEDS_ATTENTION, "start_lost")
         assert "not_trusted" in job.message
+        assert job.message.endswith("OCEAN was paid for this job before.")
         assert (job.attention_from, job.start_sent_at is None) == (State.STARTING, False)
         go_on(either, job, alice)
         look(either, job, times=2)
@@ -307,6 +324,8 @@ class TestWish:
             advance(job, either.clock)
 
         assert job.state == State.CANCELLED
+        amount = 11 if either.is_node else 1
+        assert f"{amount} OCEAN was paid before: its orders, and what is in the escrow" in job.message
         assert either.far.called("start") == []
         other = either.paid()
         assert payments.turn_to_spend(job=other, network=either.network) is not None

@@ -245,6 +245,7 @@ class TestTurns:
         advance(second, either.clock)
         assert (second.state, statuses(second)) == (State.REQUESTED, [])
         assert "Another job pays from this wallet now" in second.trouble
+        assert second.trouble_count == 0  # everybody answers: it is no silence that ends the job one day
         either.automine(True)
         either.mine()
         either.clock.tick(2)
@@ -257,6 +258,20 @@ class TestTurns:
         assert spent == 2 * price_of(either)
         if either.is_node:
             assert either.in_escrow(either.ocean) == (0, 2 * LOCK_WEI)
+
+    def test_are_waited_for_without_asking_anybody_again(self, either: Tollhouse) -> None:
+        first, second = either.paid(), either.paid(datasets=[either.asset("algorithm", name="Tides")])
+        either.automine(False)
+        for job in (first, second):
+            advance(job, either.clock)
+        asked = len(either.far.calls)
+        told = second.trouble
+
+        either.clock.tick(1)
+        advance(second, either.clock)
+
+        assert (second.state, second.trouble) == (State.REQUESTED, told)
+        assert len(either.far.calls) == asked
 
     def test_of_two_workers_at_once_pay_for_each_job_once(self, on_disk: None, either: Tollhouse) -> None:
         both = [either.paid(), either.paid(datasets=[either.asset("algorithm", name="Tides")])]
@@ -291,6 +306,14 @@ class TestTurns:
 
         assert (paying.state, giving.state) == (State.PAYING, State.PAYING)
         assert ChainNonce.objects.get().payer == paying
+
+    def test_are_not_taken_by_a_job_that_pays_nothing(self, toll: Tollhouse) -> None:
+        free = builders.make_environment(node=toll.node)
+        toll.automine(False)
+
+        job = advance(toll.job(environment=free), toll.clock)
+
+        assert (job.state, ChainNonce.objects.get().payer) == (State.PAYING, None)
 
     def test_are_lost_to_what_was_sent_in_between(self, either: Tollhouse) -> None:
         job = either.paid()

@@ -13,7 +13,17 @@ from django.test import Client
 from django.urls import reverse
 
 from jobs.lifecycle import State
-from jobs.models import ChainNonce, Job, JobEvent, NodeToken, NonceLease
+from jobs.models import (
+    ChainNonce,
+    EscrowAccount,
+    Job,
+    JobEvent,
+    NodeToken,
+    NonceLease,
+    Reconciliation,
+    SpendingLimit,
+    Transaction,
+)
 from jobs.services import catalogue, vault
 from tests import builders
 from tests.conftest import Cast
@@ -52,6 +62,9 @@ def records(cast: Cast) -> Job:
     builders.make_result(job=job)
     builders.beat()
     builders.make_order(job=job)
+    builders.make_limit(wallet=wallet)
+    builders.make_account(wallet=wallet)
+    builders.make_comparison({"kind": "gap", "about": wallet.address, "sentence": "<b>2</b> are missing."})
     ChainNonce.objects.create(network=node.network, address=wallet.address)
     NonceLease.objects.create(node=node, address=wallet.address)
     NodeToken.objects.create(
@@ -213,11 +226,53 @@ class TestOtherActions:
         assert "1 asset: read again." in html
 
 
+class TestMoney:
+    def test_names_earlier_versions_of_a_transaction_without_their_bytes(
+        self, operator: Client, records: Job
+    ) -> None:
+        row = builders.make_transaction(
+            job=records, earlier=[{"tx_hash": "0xabc", "cancels": True, "signed": "0x5ec4e7"}]
+        )
+
+        html = operator.get(url(Transaction, "change", row.pk)).text
+
+        assert "0xabc (cancels)" in html and "5ec4e7" not in html
+
+    def test_is_told_in_tokens_with_every_digit(self, operator: Client, records: Job) -> None:
+        EscrowAccount.objects.update(available_wei=2**256 - 1)
+
+        html = operator.get(url(EscrowAccount, "changelist")).text
+        limits = operator.get(url(SpendingLimit, "changelist")).text
+
+        assert "115,792,089,237,316,195,423,570,985,008,687,907,853,269,984,665,640,564,039,457.58" in html
+        assert "10.000000000000000000 OCEAN" in limits
+
+    def test_differences_are_listed_as_text(self, operator: Client, records: Job) -> None:
+        row = Reconciliation.objects.get()
+
+        html = operator.get(url(Reconciliation, "change", row.pk)).text
+
+        assert f"<b>gap</b> {records.wallet.address}: &lt;b&gt;2&lt;/b&gt; are missing." in html
+
+    def test_agreement_is_said(self, operator: Client, records: Job) -> None:
+        row = builders.make_comparison()
+
+        assert "Nothing differs." in operator.get(url(Reconciliation, "change", row.pk)).text
+
+    def test_addresses_of_a_network_say_what_they_are_trusted_with(
+        self, operator: Client, records: Job
+    ) -> None:
+        html = operator.get(reverse("admin:jobs_network_add")).text
+
+        assert "Only these are paid" in html
+        assert "FixedPrice (the exchange), Escrow" in html
+
+
 class TestLogInline:
     def test_shows_only_the_last_pieces(
         self, operator: Client, records: Job, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("jobs.admin.LOG_PIECES", 2)
+        monkeypatch.setattr("jobs.admin.work.LOG_PIECES", 2)
         for _ in range(3):
             builders.make_log(job=records, text="more\n")
 

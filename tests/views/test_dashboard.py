@@ -66,8 +66,9 @@ class TestDashboard:
             for _ in range(4):
                 builders.make_job(team=cast.team, state=state)
 
-        # 3 who is asking (session, person, memberships), 1 frame, and 5: totals, jobs, their datasets, results, nodes.
-        with django_assert_max_num_queries(9):
+        # 3 who is asking (session, person, memberships), 1 frame, and 6: totals, jobs, their datasets, results, nodes, and
+        # for an owner the last comparison of the ledger.
+        with django_assert_max_num_queries(10):
             alice.get("/coastal/")
 
 

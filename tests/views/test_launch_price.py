@@ -180,6 +180,12 @@ class TestQuote:
         (asked,) = far.asked
         assert (asked.paid, asked.token, asked.resources) == (True, OCEAN, {"cpu": 2.0})
 
+    def test_is_said_in_one_sentence(self, bob: Client, desk: Desk, far: FarSide) -> None:
+        said = r'<p id="price-say" hx-swap-oob="innerHTML">At most 2.61 OCEAN. </p>'
+
+        assert said in ask(bob, paid(desk))
+        assert "hx-swap-oob" not in bob.post(QUOTE, paid(desk)).text
+
     def test_shows_names_as_text(self, bob: Client, desk: Desk, far: FarSide) -> None:
         assert "Iris &lt;b&gt;flowers" in ask(bob, paid(desk))
 
@@ -201,7 +207,7 @@ class TestQuote:
         html = ask(bob, paid(desk, datasets=[], **{"resource-ram": "64"}))
 
         assert "Choose at least one dataset." in html
-        assert "RAM (GB): Ensure this value is less than or equal to 4" in html
+        assert "RAM (GB): A job gets 1 to 4 of it here." in html
         assert far.asked == []
         assert agreed(html) == ""
 
@@ -320,7 +326,7 @@ class TestLaunch:
         response = bob.post(PAGE, paid(desk, **{"resource-ram": "64", "max_duration_s": "77"}))
 
         assert response.status_code == 400
-        assert "less than or equal to 4" in errors(response.text)["resource-ram"]
+        assert "A job gets 1 to 4 of it here." in errors(response.text)["resource-ram"]
         assert 'value="64"' in response.text
         assert 'value="77"' in response.text
         assert far.asked == []

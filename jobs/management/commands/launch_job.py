@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 import uuid
@@ -260,9 +261,12 @@ def _resources(given: list[str]) -> dict[str, float] | None:
     for text in given:
         name, _, amount = text.partition("=")
         try:
-            found[name.strip()] = float(Decimal(amount))
+            number = float(Decimal(amount))
         except InvalidOperation:
-            raise InvalidInput("Write it as NAME=AMOUNT, such as cpu=2.", field="resources") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise InvalidInput("Write it as NAME=AMOUNT, such as cpu=2.", field="resources")
+        found[name.strip()] = number
     return found or None
 
 

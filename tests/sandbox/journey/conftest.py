@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.sandbox.journey.nursery import Nursery
 from tests.sandbox.journey.portal import Portal
-from tests.sandbox.running import running_sandbox
+from tests.sandbox.running import Box, running_sandbox
 
 
 @contextmanager
@@ -53,3 +54,16 @@ def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
     """A portal where no worker has ever run."""
     with open_portal(tmp_path_factory.mktemp("idle"), chain=False) as portal:
         yield portal
+
+
+@pytest.fixture(scope="module")
+def nursery(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """What starts the workers of one portal after another, all in the same folder, beside the `box` of a module."""
+    folder = tmp_path_factory.mktemp("nursery")
+    nursery = Nursery(
+        environment=Portal(folder=folder / "var", box=box).environment,
+        folder=folder / "var",
+        exits=folder / "exits",
+    )
+    yield nursery
+    nursery.close()

@@ -9,17 +9,28 @@ from eth_abi.abi import decode, encode
 from eth_account import Account
 from eth_utils.abi import function_signature_to_4byte_selector
 from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 
 # Source: OceanProtocol contracts v2: Dispenser.sol, ERC20Template.sol.
 _FEE = "(address,address,uint256,uint8,bytes32,bytes32,uint256,bytes)"
+_MARKET = "(address,address,uint256)"
 CALLS = {
     function_signature_to_4byte_selector(signature): name
     for name, signature in {
         "dispense": "dispense(address,uint256,address)",
-        "order": f"startOrder(address,uint256,{_FEE},(address,address,uint256))",
+        "order": f"startOrder(address,uint256,{_FEE},{_MARKET})",
         "renewal": f"reuseOrder(bytes32,{_FEE})",
+        "approval": "approve(address,uint256)",
+        "purchase": "buyDT(bytes32,uint256,uint256,address,uint256)",
+        "deposit": "deposit(address,uint256)",
+        "authorization": "authorize(address,address,uint256,uint256,uint256)",
+        "withdrawal": "withdraw(address[],uint256[])",
+        "transfer": "transfer(address,uint256)",
     }.items()
 }
+_TRANSFER = "0x" + keccak(text="Transfer(address,address,uint256)").hex()
+_CLAIMED = "0x" + keccak(text="Claimed(address,uint256,address,address,uint256,bytes)").hex()
+ONE_TOKEN = 10**18
 # Number 2 of the public development mnemonic: it pays for the gas of wallets that tests make.
 PAYMASTER = "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a"
 GAS_MONEY_WEI = 10**18
@@ -27,7 +38,7 @@ GAS_MONEY_WEI = 10**18
 
 @dataclass(frozen=True)
 class Mined:
-    """A transaction in a block. call: dispense, order or renewal, else "other"; data: without the selector."""
+    """A transaction in a block. call: one of CALLS, else "other"; data: without the selector."""
 
     hash: str
     nonce: int
@@ -36,6 +47,16 @@ class Mined:
     call: str
     to: str
     data: bytes
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What an escrow took from a payer. paid_out: what left the escrow in that transaction, by receiver."""
+
+    tx_hash: str
+    job: int
+    amount_wei: int
+    paid_out: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -61,8 +82,39 @@ class Ledger:
 
     def balance(self, token: str, owner: str) -> int:
         """Return what somebody has of a token, in wei."""
-        data = function_signature_to_4byte_selector("balanceOf(address)") + encode(["address"], [owner])
-        return int(self.ask("eth_call", {"to": token, "data": "0x" + data.hex()}, "latest"), 16)
+        (balance,) = self.view(token, "balanceOf(address)", owner, answers=["uint256"])
+        return int(balance)
+
+    def view(self, to: str, signature: str, *values: Any, answers: list[str]) -> tuple[Any, ...]:
+        """Ask a contract, and decode the first words of what it says."""
+        types = signature.partition("(")[2].rstrip(")").split(",")
+        data = function_signature_to_4byte_selector(signature) + encode(types, values)
+        said = self.ask("eth_call", {"to": to, "data": "0x" + data.hex()}, "latest")
+        return decode(answers, bytes.fromhex(said.removeprefix("0x")))
+
+    def funds(self, escrow: str, *, payer: str, token: str) -> tuple[int, int]:
+        """Return what a payer has in an escrow, in wei: available and locked."""
+        available, locked = self.view(
+            escrow, "getUserFunds(address,address)", payer, token, answers=["uint256", "uint256"]
+        )
+        return int(available), int(locked)
+
+    def claims(self, escrow: str, *, payer: str, since: int) -> list[Claim]:
+        """Return what was claimed of a payer after a block."""
+        who = "0x" + encode(["address"], [payer]).hex()
+        wanted = {"address": escrow, "fromBlock": hex(since + 1), "topics": [_CLAIMED, None, who]}
+        return [self._claim(escrow, log) for log in self.ask("eth_getLogs", wanted)]
+
+    def _claim(self, escrow: str, log: dict[str, Any]) -> Claim:
+        job, _token, amount, _proof = decode(
+            ["uint256", "address", "uint256", "bytes"], bytes.fromhex(log["data"][2:])
+        )
+        paid_out: dict[str, int] = {}
+        for seen in self.ask("eth_getTransactionReceipt", log["transactionHash"])["logs"]:
+            if seen["topics"][0] == _TRANSFER and _address(seen["topics"][1]) == to_checksum_address(escrow):
+                receiver = _address(seen["topics"][2])
+                paid_out[receiver] = paid_out.get(receiver, 0) + int(seen["data"], 16)
+        return Claim(tx_hash=log["transactionHash"], job=job, amount_wei=amount, paid_out=paid_out)
 
     def signed(
         self, key: str, *, to: str, data: bytes = b"", value: int = 0, nonce: int | None = None
@@ -92,8 +144,15 @@ class Ledger:
 
     def give_token_away(self, key: str, *, token: str) -> None:
         """Let a wallet give one datatoken to somebody."""
+        self._transfer(key, token=token, to=Account.from_key(PAYMASTER).address, amount_wei=ONE_TOKEN)
+
+    def give_tokens(self, address: str, *, token: str, amount_wei: int) -> None:
+        """Let a new wallet pay with a token."""
+        self._transfer(PAYMASTER, token=token, to=address, amount_wei=amount_wei)
+
+    def _transfer(self, key: str, *, token: str, to: str, amount_wei: int) -> None:
         data = function_signature_to_4byte_selector("transfer(address,uint256)") + encode(
-            ["address", "uint256"], [Account.from_key(PAYMASTER).address, 10**18]
+            ["address", "uint256"], [to, amount_wei]
         )
         self.send(self.signed(key, to=token, data=data)[1])
 
@@ -115,7 +174,50 @@ class Ledger:
                     )
 
 
-def dispensed(mined: Mined) -> tuple[str, int]:
-    """Return the token that a dispense gets, and how much in wei."""
-    token, amount, _to = decode(["address", "uint256", "address"], mined.data)
-    return to_checksum_address(token), int(amount)
+def moves(mined: Mined, *, ledger: Ledger) -> Iterator[tuple[str, int]]:
+    """Yield what a transaction that succeeded should have moved: a token, and how many wei more or less the sender has.
+
+    What datatokens are sold for is the exchange's word; all else is in what was signed.
+    """
+    match mined.call:
+        case "dispense":
+            token, amount, _to = decode(["address", "uint256", "address"], mined.data)
+            yield to_checksum_address(token), int(amount)
+        case "purchase":
+            exchange, amount, *_ = decode(["bytes32", "uint256"], mined.data)
+            owner_datatoken_decimals_base = ["address", "address", "uint256", "address"]
+            _, datatoken, _, base = ledger.view(
+                mined.to, "getExchange(bytes32)", exchange, answers=owner_datatoken_decimals_base
+            )
+            (cost,) = ledger.view(
+                mined.to,
+                "calcBaseInGivenOutDT(bytes32,uint256,uint256)",
+                *(exchange, amount, 0),
+                answers=["uint256"],
+            )
+            yield to_checksum_address(datatoken), int(amount)
+            yield to_checksum_address(base), -int(cost)
+        case "order":
+            yield mined.to, -ONE_TOKEN
+            yield from _fee(decode(["address", "uint256", _FEE, _MARKET], mined.data)[2])
+        case "renewal":
+            yield from _fee(decode(["bytes32", _FEE], mined.data)[1])
+        case "transfer":
+            _to, amount = decode(["address", "uint256"], mined.data)
+            yield mined.to, -int(amount)
+        case "deposit":
+            token, amount = decode(["address", "uint256"], mined.data)
+            yield to_checksum_address(token), -int(amount)
+        case "withdrawal":
+            tokens, amounts = decode(["address[]", "uint256[]"], mined.data)
+            yield from zip(map(to_checksum_address, tokens), map(int, amounts), strict=True)
+
+
+def _fee(signed: tuple[Any, ...]) -> Iterator[tuple[str, int]]:
+    _provider, token, amount, *_ = signed
+    if amount:  # a free one names no token
+        yield to_checksum_address(token), -int(amount)
+
+
+def _address(topic: str) -> str:
+    return str(to_checksum_address("0x" + topic[-40:]))

@@ -67,6 +67,11 @@ class Mortal(Portal):
         """The writes that were made in the services at places which nobody listed."""
         return [made.unknown.read_text() for made in self._interruptions if made.unknown.exists()]
 
+    @property
+    def undisturbed(self) -> dict[str, Any]:
+        """What a program of the portal is started with that nothing happens to."""
+        return asdict(self.interruption("never"))
+
     # killed
 
     def live(self) -> None:
@@ -207,6 +212,7 @@ class Mortal(Portal):
             ("jobs_job", "next_check_at", free),
             ("jobs_result", "next_try_at", ""),
             ("jobs_transaction", "next_look_at", ""),
+            ("jobs_network", "next_block_check_at", ""),
         ):
             where = f"{column} > datetime({soon}) {more}"
             if self.rows(f"SELECT 1 FROM {table} WHERE {where}"):

@@ -14,7 +14,7 @@ FILES = frozenset({"algorithm.log", "words.csv", "words.svg"})
 PLANNED = "ordering._write: move"
 PREPARED = "sending.prepare: update 2"
 SENT = "sending.send: send"
-CONFIRMED = "sending.find: update 4"
+CONFIRMED = "sending._end: update"
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,12 @@ from eth_account import Account
 from eth_utils.crypto import keccak
 
 from jobs.services import vault
-from tests.sandbox.journey.ledger import Ledger, Mined, dispensed
+from tests.sandbox.journey.ledger import Ledger, Mined, moves
 from tests.sandbox.journey.mortal import Mortal
 from tests.sandbox.journey.nursery import Nursery
 from tests.sandbox.journey.portal import wait_for
 from tests.sandbox.running import Box
 
-ONE_TOKEN = 10**18
 UNDER_WAY = "SELECT 1 FROM jobs_transaction WHERE status IN ('prepared', 'sent')"
 
 
@@ -35,6 +34,7 @@ class Payer(Mortal):
         sealed = vault.seal(bytes.fromhex(self.key[2:]))
         self.write("UPDATE jobs_wallet SET address = ?, encrypted_key = ?", self.address, sealed)
         self.earlier_jobs: set[str] = set()
+        self.given: dict[str, int] = {}  # what the wallet got from the test, in wei by token
 
     @property
     def service_url(self) -> str:
@@ -109,7 +109,7 @@ class Payer(Mortal):
         on_chain = {one.hash: one for one in mined}
         for row in self.transactions():
             found = on_chain.get(row["tx_hash"])
-            if row["status"] in ("confirmed", "reverted"):
+            if row["status"] in ("confirmed", "reverted", "cancelled"):
                 assert found is not None, row["told"]
                 assert (row["nonce"], row["block_number"]) == (found.nonce, found.block)
             else:
@@ -120,13 +120,9 @@ class Payer(Mortal):
         self._assert_balances(mined)
 
     def _assert_balances(self, mined: list[Mined]) -> None:
-        tokens: dict[str, int] = {}
+        tokens = dict(self.given)
         for one in mined:
-            if not one.succeeded:
-                continue
-            if one.call == "dispense":
-                token, amount = dispensed(one)
-                tokens[token] = tokens.get(token, 0) + amount
-            elif one.call == "order" or (one.data[:12] == bytes(12) and len(one.data) == 64):  # or given away
-                tokens[one.to] = tokens.get(one.to, 0) - ONE_TOKEN
+            if one.succeeded:
+                for token, wei in moves(one, ledger=self.ledger):
+                    tokens[token] = tokens.get(token, 0) + wei
         assert {token: self.ledger.balance(token, self.address) for token in tokens} == tokens

@@ -6,16 +6,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.sandbox.journey.facts import (
-    ASIDE,
-    FACTS,
-    FROZEN,
-    NO_FACTS,
-    ON_THE_WAY,
-    WISHES,
-    Fact,
-)
+from tests.sandbox.journey.facts import ASIDE, FACTS, FROZEN, NO_FACTS, ON_THE_WAY
 from tests.sandbox.journey.interrupted import LIBRARY
+from tests.sandbox.journey.killing import REPEATED, cases, freeze_at, kill_at, results_of_ended
+from tests.sandbox.journey.money_facts import ACT_FACTS, BLOCK_FACTS, MONEY_FACTS
 from tests.sandbox.journey.mortal import Mortal
 from tests.sandbox.journey.nursery import Nursery
 from tests.sandbox.journey.order_facts import ORDER_FACTS
@@ -24,10 +18,6 @@ from tests.sandbox.journey.ways import WAYS, Way
 from tests.sandbox.journey.web import Person, served
 from tests.sandbox.journey.writes import QUEUE, SERVICES, writes
 from tests.sandbox.running import Box, running_sandbox, start_sandbox
-
-REPEATED = (1, pytest.param(2, marks=pytest.mark.long), pytest.param(3, marks=pytest.mark.long))
-# Two lanes, so that two test processes share the work; each has a sandbox of its own.
-LANES = ("killed-1", "killed-2")
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +35,6 @@ def template(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return portal.folder
 
 
-@pytest.fixture(scope="module")
-def nursery(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    """What starts the workers of one portal after another, all in the same folder."""
-    folder = tmp_path_factory.mktemp("nursery")
-    nursery = Nursery(
-        environment=Portal(folder=folder / "var", box=box).environment,
-        folder=folder / "var",
-        exits=folder / "exits",
-    )
-    yield nursery
-    nursery.close()
-
-
 @pytest.fixture
 def mortal(box: Box, template: Path, nursery: Nursery) -> Iterator[Mortal]:
     portal = Mortal(box=box, template=template, nursery=nursery)
@@ -68,17 +45,17 @@ def mortal(box: Box, template: Path, nursery: Nursery) -> Iterator[Mortal]:
 
 def assert_ended(portal: Mortal, way: Way, *, files: Collection[str] | None = None) -> None:
     """The job has ended as its way says, and the node has run it as often as it says."""
-    job = portal.end_of_job()
-    assert (job["state"], job["reason"]) == (way.state, way.reason), (job["message"], portal.worker_log())
-    assert len(portal.at_node(portal.job_id)) == way.jobs
-    assert (portal.runs(portal.job_id) if way.jobs else 0) == way.runs
+    found = results_of_ended(portal, way)
     if not portal.rows("SELECT 1 FROM jobs_result WHERE status <> 'archived' AND path = ''"):
-        assert "could not be fetched" not in job["message"]
-    found = portal.archived(portal.job_id)
+        assert "could not be fetched" not in portal.job(portal.job_id)["message"]
     assert set(way.files if files is None else files) <= set(found)
     if files is None and "words.csv" in way.files:
         assert found["words.csv"].startswith(b"word,count\n")
         assert b"100 %" in found["algorithm.log"]
+
+
+# Every fact once, and what is none.
+KNOWN = [*FACTS, *ORDER_FACTS, *MONEY_FACTS, *ACT_FACTS, *BLOCK_FACTS, *NO_FACTS]
 
 
 class TestFacts:
@@ -86,9 +63,7 @@ class TestFacts:
         paths = [SERVICES / f"{name}.py" for name in ON_THE_WAY] + [QUEUE]
         written = {write.name for path in paths for write in writes(path)} | set(LIBRARY.values())
 
-        assert set(FACTS) | set(ORDER_FACTS) | set(NO_FACTS) == written
-        assert set(FACTS) & set(NO_FACTS) == set()
-        assert set(FACTS) & set(ORDER_FACTS) == set()
+        assert sorted(KNOWN) == sorted(written)
 
     def test_every_service_is_on_the_way_or_aside(self) -> None:
         there = {path.stem for path in SERVICES.glob("*.py")} - {"__init__"}
@@ -103,56 +78,27 @@ class TestFacts:
             why.removeprefix("commits with ") for why in NO_FACTS.values() if why.startswith("commits with ")
         ]
 
-        known = set(FACTS) | set(ORDER_FACTS) | set(NO_FACTS)
-        assert [name for name in together if name not in known] == []
-
-
-def cases(facts: dict[str, Fact]) -> Iterator[object]:
-    """Yield each fact with each of its ways and numbers, in turn for one lane and the other."""
-    for number, (name, fact) in enumerate(facts.items()):
-        for way, nth in fact.cases:
-            lane = pytest.mark.xdist_group(LANES[number % len(LANES)])
-            more = f", number {nth}" if nth > 1 else f", {way}" if way in fact.also else ""
-            yield pytest.param(name, WAYS[way], nth, marks=lane, id=name + more)
+        assert [name for name in together if name not in KNOWN] == []
 
 
 class TestKilled:
     @pytest.mark.parametrize("run", REPEATED)
-    @pytest.mark.parametrize(("at", "way", "nth"), [*cases(FACTS)])
+    @pytest.mark.parametrize(("at", "way", "nth"), [*cases(FACTS, ways=WAYS)])
     def test_job_ends_as_it_should_when_the_process_dies_right_after(
         self, mortal: Mortal, at: str, way: Way, nth: int, run: int
     ) -> None:
-        mortal.set_seconds(way.seconds)
-        way.before(mortal)
-
-        if at in WISHES:
-            mortal.die_calling(at, WISHES[at])
-        else:
-            mortal.begin_to_die(at, nth=nth, seconds=way.shortened)
-            way.meanwhile(mortal)
-            mortal.wait_for_death(hurried=way.hurried)
-        way.after(mortal)
-        mortal.live()
+        kill_at(at, portal=mortal, way=way, nth=nth)
 
         assert_ended(mortal, way)
 
 
 class TestFrozen:
     @pytest.mark.parametrize("run", REPEATED)
-    @pytest.mark.parametrize(("at", "way", "nth"), [*cases(FROZEN)])
+    @pytest.mark.parametrize(("at", "way", "nth"), [*cases(FROZEN, ways=WAYS)])
     def test_woken_worker_writes_nothing_wrong_after_another_one_ended_the_job(
         self, mortal: Mortal, at: str, way: Way, nth: int, run: int
     ) -> None:
-        mortal.set_seconds(way.seconds)
-        way.before(mortal)
-
-        with mortal.frozen_at(at, nth=nth, meanwhile=way.meanwhile):
-            mortal.live()
-            assert_ended(mortal, way)
-            before = mortal.told()
-
-        assert mortal.told() == before
-        assert_ended(mortal, way)
+        freeze_at(at, portal=mortal, way=way, nth=nth, assert_ended=lambda: assert_ended(mortal, way))
 
 
 @pytest.mark.xdist_group("killed-1")

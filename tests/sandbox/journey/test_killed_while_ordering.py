@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.journey.facts import FACTS, NO_FACTS, WISHES, Fact
+from tests.sandbox.journey.facts import FACTS, NO_FACTS
 from tests.sandbox.journey.hiding import hiding_jobs
+from tests.sandbox.journey.killing import LANES, REPEATED, cases, freeze_at, kill_at, results_of_ended
+from tests.sandbox.journey.money_facts import BLOCK_FACTS
 from tests.sandbox.journey.nursery import Nursery
 from tests.sandbox.journey.order_facts import FROZEN_ORDERING, ORDER_FACTS, ORDERED_FACTS
 from tests.sandbox.journey.order_ways import ORDER_WAYS, OrderWay, block_comes, ordered_before
 from tests.sandbox.journey.payer import Payer
 from tests.sandbox.journey.portal import Portal, wait_for
 from tests.sandbox.journey.provider_facts import EVERYDAY, PROVIDER_WAYS, provider_cases
-from tests.sandbox.journey.test_killed_anywhere import LANES, REPEATED
 from tests.sandbox.journey.ways import OF_THE_JOB, WISH, nothing, sql
 from tests.sandbox.running import Box, running_sandbox, start_sandbox
 
@@ -36,19 +37,6 @@ def template(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return portal.folder
 
 
-@pytest.fixture(scope="module")
-def nursery(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    """What starts the workers of one portal after another, all in the same folder."""
-    folder = tmp_path_factory.mktemp("nursery")
-    nursery = Nursery(
-        environment=Portal(folder=folder / "var", box=box).environment,
-        folder=folder / "var",
-        exits=folder / "exits",
-    )
-    yield nursery
-    nursery.close()
-
-
 @pytest.fixture
 def payer(box: Box, template: Path, nursery: Nursery) -> Iterator[Payer]:
     portal = Payer(box=box, template=template, nursery=nursery)
@@ -60,11 +48,7 @@ def payer(box: Box, template: Path, nursery: Nursery) -> Iterator[Payer]:
 
 def assert_ended(portal: Payer, way: OrderWay) -> None:
     """The job has ended as its way says, has run as often as it says, and the chain has what it says."""
-    job = portal.end_of_job()
-    assert (job["state"], job["reason"]) == (way.state, way.reason), (job["message"], portal.worker_log())
-    assert len(portal.at_node(portal.job_id)) == way.jobs
-    assert (portal.runs(portal.job_id) if way.jobs else 0) == way.runs
-    found = portal.archived(portal.job_id)
+    found = results_of_ended(portal, way)
     assert way.files <= set(found)
     if way.runs and way.files:
         # A Provider names inputs by their DID: both datasets have arrived, by their length.
@@ -76,7 +60,7 @@ def assert_ended(portal: Payer, way: OrderWay) -> None:
         way.ordered,
         way.renewed,
     )
-    assert (done.count("other"), len(mined) - len(done)) == (way.others, way.failed)
+    assert (done.count("other") + done.count("transfer"), len(mined) - len(done)) == (way.others, way.failed)
     portal.assert_rows_agree_with_the_chain()
 
 
@@ -90,30 +74,13 @@ class TestFacts:
         assert (ORDER_FACTS.keys() | ORDERED_FACTS.keys()) & NO_FACTS.keys() == set()
 
 
-def cases(facts: dict[str, Fact]) -> Iterator[object]:
-    """Yield each fact with each of its ways and numbers, in turn for one lane and the other."""
-    for number, (name, fact) in enumerate(facts.items()):
-        for way, nth in fact.cases:
-            marks = [pytest.mark.xdist_group(LANES[number % len(LANES)])]
-            if (way if way in fact.also else nth) in fact.long:
-                marks.append(pytest.mark.long)
-            more = f", number {nth}" if nth > 1 else f", {way}" if way in fact.also else ""
-            yield pytest.param(name, ORDER_WAYS[way], nth, marks=marks, id=name + more)
-
-
 class TestKilled:
     @pytest.mark.parametrize("run", REPEATED)
-    @pytest.mark.parametrize(("at", "way", "nth"), [*cases(ORDER_FACTS | ORDERED_FACTS)])
+    @pytest.mark.parametrize(("at", "way", "nth"), [*cases(ORDER_FACTS | ORDERED_FACTS, ways=ORDER_WAYS)])
     def test_job_runs_once_and_everything_is_ordered_once_when_the_process_dies_right_after(
         self, payer: Payer, at: str, way: OrderWay, nth: int, run: int
     ) -> None:
-        way.before(payer)
-
-        payer.begin_to_die(at, nth=nth, seconds=way.shortened)
-        way.meanwhile(payer)
-        payer.wait_for_death(hurried=way.hurried)
-        way.after(payer)
-        payer.live()
+        kill_at(at, portal=payer, way=way, nth=nth)
 
         assert_ended(payer, way)
 
@@ -132,41 +99,23 @@ class TestKilledAsAnyJob:
     def test_job_ends_as_it_should_when_the_process_dies_right_after(
         self, payer: Payer, at: str, way: OrderWay, nth: int
     ) -> None:
-        payer.set_seconds(way.seconds)
-        way.before(payer)
-
-        if at in WISHES:
-            payer.die_calling(at, WISHES[at])
-        else:
-            payer.begin_to_die(at, nth=nth, seconds=way.shortened)
-            way.meanwhile(payer)
-            payer.wait_for_death(hurried=way.hurried)
-        way.after(payer)
-        payer.live()
+        kill_at(at, portal=payer, way=way, nth=nth)
 
         assert_ended(payer, way)
 
 
 class TestFrozen:
     @pytest.mark.parametrize("run", REPEATED)
-    @pytest.mark.parametrize(("at", "way", "nth"), [*cases(FROZEN_ORDERING)])
+    @pytest.mark.parametrize(("at", "way", "nth"), [*cases(FROZEN_ORDERING, ways=ORDER_WAYS)])
     def test_woken_worker_sends_nothing_after_another_one_ended_the_job(
         self, payer: Payer, at: str, way: OrderWay, nth: int, run: int
     ) -> None:
-        way.before(payer)
-
-        with payer.frozen_at(at, nth=nth, meanwhile=way.meanwhile):
-            payer.live()
-            assert_ended(payer, way)
-            before = payer.told()
-
-        assert payer.told() == before
-        assert_ended(payer, way)
+        freeze_at(at, portal=payer, way=way, nth=nth, assert_ended=lambda: assert_ended(payer, way))
 
 
 class TestFrozenAndStopped:
     @pytest.mark.xdist_group(LANES[0])
-    @pytest.mark.parametrize("at", ["payments.carry_on: renew", "sending.prepare: get_or_create"])
+    @pytest.mark.parametrize("at", ["payments.carry_on: renew", "ordering._write: move"])
     def test_woken_worker_prepares_nothing_for_a_job_that_was_stopped_meanwhile(
         self, payer: Payer, at: str
     ) -> None:
@@ -264,3 +213,40 @@ class TestSandboxKilled:
         block_comes(payer)
 
         assert_ended(payer, OrderWay())
+
+
+# Each pulse looks whether it is time to look at the last blocks.
+SHORT_PULSES = {"jobs.tasks.PULSE_FOR_S": 0.5}
+
+
+def orders_are_forgotten(payer: Payer) -> None:
+    """Let a job end, then let the chain forget the blocks with its orders, and what was dispensed stay."""
+    payer.begin_to_die("sending._end: update", nth=3)
+    payer.wait_for_death()
+    before = payer.ledger.ask("evm_snapshot")
+    payer.live()
+    payer.end_of_job()
+    payer.kill_worker()
+    payer.ledger.ask("evm_revert", before)
+    assert [one.call for one in payer.mined()] == ["dispense"] * 3
+
+
+class TestForgotten:
+    @pytest.mark.xdist_group(LANES[0])
+    @pytest.mark.parametrize("run", REPEATED)
+    @pytest.mark.parametrize("at", [*BLOCK_FACTS])
+    def test_orders_are_in_blocks_again_when_the_process_dies_that_looks_after_them(
+        self, payer: Payer, at: str, run: int
+    ) -> None:
+        orders_are_forgotten(payer)
+
+        payer.begin_to_die(at, seconds=SHORT_PULSES)
+        payer.wait_for_death()
+        payer.bear(payer.interruption("never", seconds=SHORT_PULSES))
+
+        wait_for(lambda: payer.hasten() or len(payer.mined()) == 6, "the orders in new blocks")
+        assert_ended(payer, OrderWay())
+        told = [
+            row["message"] for row in payer.rows("SELECT message FROM jobs_jobevent WHERE kind = 'payment'")
+        ]
+        assert sum("the chain has forgotten its block" in message for message in told) == 3

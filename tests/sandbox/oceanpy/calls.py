@@ -65,14 +65,14 @@ class Calls:
 
     # publishing
 
-    def publish_dataset(self, name, url):
-        """Publish a data set that may be computed on, with datatokens for nothing."""
+    def publish_dataset(self, name, url, price_wei=0):
+        """Publish a data set that may be computed on, with datatokens for Ocean tokens, or for nothing."""
         _, token, ddo = self._ocean.assets.create_url_asset(
             name,
             url,
             self._from(self._publisher),
             with_compute=True,
-            pricing_schema_args=self._free(),
+            pricing_schema_args=self._fixed_rate(price_wei) if price_wei else self._free(),
         )
         return self._remember(ddo, token)
 
@@ -121,10 +121,10 @@ class Calls:
         token = self._datatoken(asset) if asset else self._ocean.OCEAN_token
         return token.balanceOf(self._consumer.address)
 
-    def fees(self, dataset, algorithm, environment, seconds):
+    def fees(self, dataset, algorithm, environment, seconds, more=()):
         """Ask what a run would cost."""
         return self._ocean.retrieve_provider_fees_for_compute(
-            [self._dataset(dataset)],
+            [self._dataset(item) for item in (dataset, *more)],
             self._algorithm(algorithm),
             environment["consumerAddress"],
             environment["id"],
@@ -136,10 +136,10 @@ class Calls:
         token = self._datatoken(asset).address
         self._ocean.OCEAN_token.approve(token, amount_wei, self._from(self._consumer))
 
-    def pay(self, dataset, algorithm, environment, seconds):
+    def pay(self, dataset, algorithm, environment, seconds, more=()):
         """Order what is not ordered yet; return the transactions."""
         datasets, paid = self._ocean.assets.pay_for_compute_service(
-            datasets=[self._dataset(dataset)],
+            datasets=[self._dataset(item) for item in (dataset, *more)],
             algorithm_data=self._algorithm(algorithm),
             consume_market_order_fee_address=self._consumer.address,
             tx_dict=self._from(self._consumer),
@@ -147,7 +147,8 @@ class Calls:
             valid_until=int(time.time()) + seconds,
             consumer_address=environment["consumerAddress"],
         )
-        return {"dataset": datasets[0].transfer_tx_id, "algorithm": paid.transfer_tx_id if paid else None}
+        orders = {"dataset": datasets[0].transfer_tx_id, "algorithm": paid.transfer_tx_id if paid else None}
+        return orders | ({"more": [item.transfer_tx_id for item in datasets[1:]]} if more else {})
 
     # running
 

@@ -28,7 +28,7 @@ import json, os, time
 from pathlib import Path
 data = Path(os.environ["DATA_ROOT"])
 said = json.loads((data / "inputs" / "algoCustomData.json").read_text() or "{}")
-(did,) = json.loads(os.environ["DIDS"])
+did = json.loads(os.environ["DIDS"])[0]
 rows = (data / "inputs" / did / "0").read_text().splitlines()[1:]
 (data / "outputs" / "result.json").write_text(json.dumps({"rows": len(rows), "said": said}))
 (data / "outputs" / "summary.txt").write_text("means computed\\n")

@@ -1,0 +1,40 @@
+"""The operator's pages of people and teams."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from jobs import models
+from jobs.admin.pages import Page, People, Rows
+
+
+class MembershipInline(Rows):
+    model = models.Membership
+    autocomplete_fields = ["user", "team"]
+    extra = 0
+
+
+@admin.register(models.User)
+class PersonAdmin(People):
+    inlines = [MembershipInline]
+    list_display = ["username", "email", "first_name", "last_name", "is_active", "is_staff", "last_login"]
+
+
+@admin.register(models.Team)
+class TeamAdmin(Page):
+    list_display = ["name", "slug", "created_at"]
+    search_fields = ["name", "slug"]
+    readonly_fields = ["created_at"]
+    inlines = [MembershipInline]
+    ordering = ["name", "pk"]
+
+
+@admin.register(models.Membership)
+class MembershipAdmin(Page):
+    list_display = ["user", "team", "role", "created_at"]
+    list_filter = ["role", "team"]
+    list_select_related = ["user", "team"]
+    search_fields = ["user__username", "user__email", "team__name"]
+    autocomplete_fields = ["user", "team"]
+    readonly_fields = ["created_at"]
+    ordering = ["team__name", "user__username", "pk"]
