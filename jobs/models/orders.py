@@ -68,6 +68,7 @@ class Transaction(models.Model):
         WITHDRAWN = "withdrawn", "Never sent: what the job needs was worked out anew"
 
     UNDER_WAY = (Status.PREPARED, Status.SENT)
+    BEHIND_A_GAP = "It waits for number "  # how such a trouble begins
 
     class Purpose(models.TextChoices):
         APPROVAL = "approval", "Let a contract draw a token"
@@ -175,6 +176,11 @@ class Transaction(models.Model):
 
     def __str__(self) -> str:
         return f"{self.told} ({self.status})"
+
+    @property
+    def is_behind_a_gap(self) -> bool:
+        """Whether it was last seen to wait for a number that no transaction has."""
+        return self.status in self.UNDER_WAY and self.trouble.startswith(self.BEHIND_A_GAP)
 
 
 class Order(models.Model):
