@@ -85,6 +85,7 @@ class Transaction(models.Model):
         WITHDRAWN = "withdrawn", "Never sent: what the job needs was worked out anew"
 
     UNDER_WAY = (Status.PREPARED, Status.SENT)
+    BEHIND_A_GAP = "It waits for number "  # how such a trouble begins
 
     class Purpose(models.TextChoices):
         APPROVAL = "approval", "Let a contract draw a token"
@@ -200,6 +201,11 @@ class Transaction(models.Model):
     def moved(self) -> tuple[tuple[str, Wei], ...]:
         """What it moves from the wallet, at the most: each token once, with how much of it."""
         return tuple(_moved(token=self.token, amount_wei=self.amount_wei, also=self.also))
+
+    @property
+    def is_behind_a_gap(self) -> bool:
+        """Whether it was last seen to wait for a number that no transaction has."""
+        return self.status in self.UNDER_WAY and self.trouble.startswith(self.BEHIND_A_GAP)
 
 
 class Order(models.Model):

@@ -48,7 +48,7 @@ class TransactionRow:
 
     amounts: what it moves at most, empty for nothing. earlier: what the same number was used for before, newest first.
     waits_since, why: only of one that has waited longer than usual. wish: what a person wants of it, in words.
-    may_speed_up, may_cancel: what this person may do about it now; take_back: nothing was signed yet.
+    may_speed_up, may_cancel, may_fill: what this person may do about it now; take_back: nothing was signed yet.
     """
 
     id: int
@@ -70,6 +70,7 @@ class TransactionRow:
     asked_by: str
     may_speed_up: bool
     may_cancel: bool
+    may_fill: bool
     take_back: bool
 
 
@@ -136,6 +137,7 @@ def _row(tx: Transaction, *, actor: Actor, said: Names, blocked: str, now: datet
         asked_by=str(tx.asked_by) if tx.job_id is None and tx.asked_by else "",
         may_speed_up=may and stuck and not tx.wish and not tx.cancels,
         may_cancel=may and (take_back or (stuck and tx.wish != Transaction.Wish.CANCEL and not tx.cancels)),
+        may_fill=may and tx.is_behind_a_gap,
         take_back=take_back,
     )
 

@@ -243,8 +243,9 @@ def _paid(*, job: Job, holder: str, now: datetime) -> None:
 def _fail(*, job: Job, bad: Transaction, holder: str, now: datetime) -> None:
     """End a job that the chain refused something, or let a person decide where it has been paid for in part."""
     paid = told_paid(job=job)
-    what = "a person cancelled it" if bad.status == Transaction.Status.CANCELLED else "the chain refused it"
-    message = f"{bad.told}: {what}. {bad.trouble}"
+    cancelled = bad.status == Transaction.Status.CANCELLED
+    what = "a person cancelled it." if cancelled else f"the chain refused it. {bad.trouble}"
+    message = f"{bad.told}: {what}"
     if paid:
         Job.objects.move(
             job_id=job.pk,
@@ -264,7 +265,7 @@ def _fail(*, job: Job, bad: Transaction, holder: str, now: datetime) -> None:
         after=State.FAILED,
         now=now,
         holder=holder,
-        reason="transaction_cancelled" if bad.status == Transaction.Status.CANCELLED else "reverted",
+        reason="transaction_cancelled" if cancelled else "reverted",
         message=message[:500],
         ended_at=now,
     )

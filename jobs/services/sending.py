@@ -428,7 +428,7 @@ def _tell_of_a_gap(*, tx: Transaction, chain: Chain) -> None:
     number = chain.nonce(address=sender)
     if _is_gap(tx=tx, number=number, before=tx.nonce or 0):
         told = (
-            f"It waits for number {number} of this wallet, which no transaction has that the chain shows: another "
+            f"{Transaction.BEHIND_A_GAP}{number} of this wallet, which no transaction has that the chain shows: another "
             "program's has got lost. Send it again from there, or let an empty one take its place."
         )
         Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(trouble=told[:300])

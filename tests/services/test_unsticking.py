@@ -260,8 +260,7 @@ class TestCancel:
             "partly_paid",
             State.REQUESTED,
         )
-        assert "2500000000000000000 of the smallest unit" in job.message
-        assert "a person cancelled it" in job.message
+        assert ": a person cancelled it. 2500000000000000000 of the smallest unit" in job.message
 
     def test_and_going_on_pays_what_is_left_and_nothing_twice(self, quay: Quay, alice: Actor) -> None:
         quay.give("dataset")

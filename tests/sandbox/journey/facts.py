@@ -11,7 +11,7 @@ from dataclasses import dataclass
 ON_THE_WAY = {
     *("launching", "running", "ordering", "payments", "sending", "starting", "stopping"),
     *("refreshing", "following", "results", "gateway", "budget"),
-    *("acting", "blocks", "escrows", "tokens"),
+    *("acting", "blocks", "escrows", "settling", "tokens"),
 }
 ASIDE = {
     "agreements": "reads only",
@@ -263,7 +263,7 @@ NO_FACTS = {
     "acting.act: update": "says why it is not signed; the next look says it again",
     "acting.act: update 2": "says why nobody could be asked; the next look says it again",
     "blocks._follow: create": f"{WITH}blocks._follow: update",
-    "escrows._settle: create": f"{WITH}escrows._settle: update",
+    "settling._note: create": f"{WITH}settling._note: update",
     "escrows.look: update": "a pause, with the trouble; whoever does not know of it looks once more",
     "escrows.look: update 2": "a pause; whoever does not know of it looks once more",
     "escrows.look_soon: update": "asks earlier for what is asked anyway",

@@ -21,7 +21,7 @@ MONEY_FACTS = {
     "escrows.claim_due: update": Fact("A look at the escrow is due."),
     "running.pulse: enqueue LOOK_AT_ESCROW": Fact("A look at the escrow is asked for."),
     "escrows._read: update": Fact("What the escrow holds is noted."),
-    "escrows._settle: update": Fact("What the job has cost is noted."),
+    "settling._note: update": Fact("What the job has cost is noted."),
 }
 
 # Facts of what a person wants from a wallet, outside of any job.
@@ -67,7 +67,7 @@ OF_A_WISH = {
     "sending.send: send": Fact(
         "The chain has the second version; nobody here knows yet.", way="sped up", also=("cancelled",)
     ),
-    "sending._end: update": Fact("What took its place is mined.", way="cancelled"),
+    "sending._end: update": Fact("What took its place is mined.", way="cancelled and mined"),
 }
 
 

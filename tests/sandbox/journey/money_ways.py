@@ -72,6 +72,12 @@ UNKNOWN_TOKEN = ("DELETE FROM jobs_spendinglimit", "DELETE FROM jobs_token")
 waits = both(blocks_take_long, died("sending.send: update 3"))
 first_order_reverts = both(died(PREPARED, nth=FIRST_ORDER), holds_something_else(ORDER_OF_NOTHING))
 
+CANCELLED = unstarted(
+    PaidWay(before=both(waits, sql(f"{WISHED}'cancel'")), calls=(), others=1),
+    state="FAILED",
+    reason="transaction_cancelled",
+)
+
 MONEY_WAYS = {
     "plain": PaidWay(),
     # Without a token there is no limit, and what has no limit is not spent.
@@ -81,10 +87,9 @@ MONEY_WAYS = {
     "sped up": PaidWay(before=both(waits, sql(f"{WISHED}'faster'")), after=block_comes),
     "a person speeds up": PaidWay(before=waits, after=block_comes),
     "cancelled too late": PaidWay(before=both(waits, sql(f"{WISHED}'cancel'")), after=block_comes),
-    "cancelled": unstarted(
-        PaidWay(before=both(waits, sql(f"{WISHED}'cancel'")), after=block_comes, calls=(), others=1),
-        state="FAILED",
-        reason="reverted",
+    "cancelled": replace(CANCELLED, after=block_comes),
+    "cancelled and mined": replace(
+        CANCELLED, before=both(CANCELLED.before, died("sending.send: send"), block_comes)
     ),
     "paid in part": PaidWay(before=first_order_reverts, after=person_goes_on, failed=1),
 }

@@ -209,6 +209,9 @@ class TestWithdrawal:
         assert portal.calls() == (["approval", "deposit", "withdrawal"], [])
         portal.assert_rows_agree_with_the_chain()
         assert (portal.balance, portal.funds) == (GIVEN_WEI, (0, 0))
-        assert portal.differences() == []
+        # The ledger knows of no deposit: that is said, and nothing else.
+        (difference,) = portal.differences()
+        assert difference["kind"] == "escrow"
+        assert "3.000000000000000001 OCEAN more." in difference["sentence"]
         portal.close()
         assert portal.overlooked == []
