@@ -10,7 +10,7 @@ from jobs.errors import CannotOrder, PortalError
 from jobs.lifecycle import State
 from jobs.models import EscrowAccount, Job, JobInput, Order, SpendingLimit, Transaction
 from jobs.ocean.units import Address, Wei, from_wei, plain
-from jobs.services import asking, outlays, payments, sending, tokens
+from jobs.services import asking, looking, outlays, payments, sending, tokens
 from jobs.services.asking import Wish, not_held
 from jobs.services.budget import Purpose
 from jobs.services.gateway import Clock, open_chain, open_node
@@ -58,7 +58,7 @@ def plan(*, job: Job, holder: str, clock: Clock) -> None:
         return
     nonce = payments.turn_to_spend(job=job, network=wish.network)
     with open_chain(network=wish.network) as chain:
-        sending.refuse_an_old_view(chain=chain, network=wish.network, address=job.wallet.address)
+        looking.refuse_an_old_view(chain=chain, network=wish.network, address=job.wallet.address)
         outlay = outlays.work_out(wish=wish, asked=asked, chain=chain)
         tokens.learn(chain=chain, network=wish.network, addresses=outlay.spent)
     before = payments.paid_before(job=job)

@@ -22,12 +22,11 @@ from jobs.ocean.chain import Chain
 from jobs.ocean.errors import ChainError
 from jobs.services import tokens
 from jobs.services.gateway import Clock, network_of, open_chain
+from jobs.services.looking import look_ahead, look_for_receipts
 from jobs.services.sending import (
     LEASE,
     SEND_AGAIN,
     find,
-    look_ahead,
-    look_for_receipts,
     plan_again,
     prepare,
     replace,

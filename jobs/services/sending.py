@@ -6,7 +6,7 @@ process that dies sends the same bytes again, and the chain takes them once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,16 +17,16 @@ from django.db.models import Max
 from jobs.errors import CannotOrder
 from jobs.models import ChainNonce, Job, JobEvent, Network, Order, Transaction, Wallet
 from jobs.models.orders import TransactionQuerySet
-from jobs.ocean import escrow, orders, questions
+from jobs.ocean import escrow, orders
 from jobs.ocean.chain import Chain
 from jobs.ocean.errors import ChainError
-from jobs.ocean.questions import Question
 from jobs.ocean.transactions import Call, Receipt
 from jobs.ocean.transactions import Transaction as Unsigned
 from jobs.ocean.units import Address, Wei, from_wei, plain
 from jobs.services import vault
 from jobs.services.datatokens import missing_token
 from jobs.services.gateway import Clock
+from jobs.services.looking import call_of, refuse_an_old_view
 
 LEASE = timedelta(seconds=90)
 GAS_MARGIN = Decimal("1.25")
@@ -98,7 +98,7 @@ def prepare(
         CannotOrder: it cannot be sent as things stand; it stays planned.
         VaultLocked, ChainError
     """
-    sender, call = Address(tx.wallet.address), _call_of(tx)
+    sender, call = Address(tx.wallet.address), call_of(tx)
     signer = vault.signer(tx.wallet)
     counter, _created = ChainNonce.objects.get_or_create(network=network, address=sender)
     while True:
@@ -173,49 +173,6 @@ def _is_gap(*, tx: Transaction, number: int, before: int) -> bool:
     return number < before and not ours.exists()
 
 
-def look_ahead(*, rows: Sequence[Transaction], chain: Chain) -> None:
-    """Ask in one request what `prepare` asks for each of some transactions of a wallet, the datatokens aside.
-
-    These are looked at when the wallet's next number is known.
-    """
-    chain.forget()
-    wanted: list[Question] = []
-    for tx in rows:
-        sender = Address(tx.wallet.address)
-        wanted += [questions.gas(sender, _call_of(tx)), questions.next_nonce(sender)]
-        wanted += [questions.HEAD, questions.TIP]
-    chain.ask_ahead(wanted)
-
-
-def look_for_receipts(*, rows: Sequence[Transaction], chain: Chain) -> None:
-    """Ask in one request what `find` asks for each of some transactions."""
-    chain.forget()
-    if len(rows) > 1:
-        chain.ask_ahead([*(questions.receipt(tx.tx_hash) for tx in rows), *[questions.HEAD] * len(rows)])
-
-
-def refuse_an_old_view(*, chain: Chain, network: Network, address: str) -> None:
-    """Believe nothing of an endpoint that does not know a block yet in which the wallet's own transactions are.
-
-    What was bought there would be missing to it, and would be bought again.
-
-    Raises:
-        ChainError: "old_block", with the numbers; it may pass.
-    """
-    ours = network.transactions.filter(wallet__address=address, status=Transaction.Status.CONFIRMED)
-    newest = ours.aggregate(newest=Max("block_number"))["newest"]
-    if newest is None:
-        return
-    head = chain.head().number
-    if head < newest:
-        raise ChainError(
-            f"The RPC endpoint of {network.name} answers from block {head}, and this wallet has transactions in block "
-            f"{newest}. Nothing is decided until it has caught up.",
-            code="old_block",
-            retryable=True,
-        )
-
-
 def _refuse_dear_gas(*, tx: Transaction, network: Network, cost_wei: int) -> None:
     if cost_wei > network.max_gas_wei:
         raise CannotOrder(
@@ -224,10 +181,6 @@ def _refuse_dear_gas(*, tx: Transaction, network: Network, cost_wei: int) -> Non
             "Go on when it is cheaper, or let an operator raise the limit.",
             code="gas_too_high",
         )
-
-
-def _call_of(tx: Transaction) -> Call:
-    return Call(to=Address(tx.to), data=bytes(tx.data), value_wei=Wei(int(tx.value_wei)))
 
 
 def _get_first(
@@ -283,7 +236,7 @@ def replace(*, tx: Transaction, chain: Chain, network: Network) -> None:
     cancels = tx.cancels or tx.wish == Transaction.Wish.CANCEL
     gas = EMPTY_GAS if cancels else int(tx.gas or 0)
     _refuse_dear_gas(tx=tx, network=network, cost_wei=gas * most)
-    sender, call = Address(tx.wallet.address), _call_of(tx)
+    sender, call = Address(tx.wallet.address), call_of(tx)
     signed = vault.signer(tx.wallet).sign_transaction(
         Unsigned(
             chain_id=network.chain_id,
@@ -490,7 +443,7 @@ def plan_again(*, tx: Transaction) -> None:
             step=tx.step,
             purpose=tx.purpose,
             told=tx.told,
-            call=_call_of(tx),
+            call=call_of(tx),
             token=tx.token,
             amount_wei=tx.amount_wei,
             also={other: int(wei) for other, wei in tx.also.items()},
