@@ -23,7 +23,7 @@ from jobs.services import asking, datatokens
 from jobs.services.asking import Asked, Wanted, Wish
 
 # The most gas that is set for one of our calls, with what `sending` adds to the estimate. On Ocean's contracts estimates
-# are 44,000 to 225,000, and up to 500,000 for an order that gets its datatoken and pays all fees in different tokens.
+# are 44,000 to 225,000, and up to 510,000 for an order that gets its datatoken and pays all fees in different tokens.
 GAS_GUESS, GAS_GUESS_IN_ONE = 300_000, 700_000
 NOTHING = Wei(0)
 # All transactions of a step must be in blocks before those of the next are signed; with room between them.

@@ -17,13 +17,12 @@ from django.db.models import Max
 from jobs.errors import CannotOrder
 from jobs.models import ChainNonce, Job, JobEvent, Network, Order, Transaction, Wallet
 from jobs.models.orders import TransactionQuerySet
-from jobs.ocean import escrow, orders
 from jobs.ocean.chain import Chain
 from jobs.ocean.errors import ChainError
 from jobs.ocean.transactions import Call, Receipt
 from jobs.ocean.transactions import Transaction as Unsigned
 from jobs.ocean.units import Address, Wei, from_wei, plain
-from jobs.services import vault
+from jobs.services import effects, vault
 from jobs.services.datatokens import missing_token
 from jobs.services.gateway import Clock
 from jobs.services.looking import call_of, refuse_an_old_view
@@ -33,19 +32,6 @@ GAS_MARGIN = Decimal("1.25")
 OVERTAKEN_FOR = timedelta(seconds=60)  # an RPC endpoint may know of a nonce before it knows of the receipt
 SEND_AGAIN = timedelta(seconds=60)
 EMPTY_GAS = 21_000  # of a transaction that calls nothing
-# What the escrow notes of a call that did something, and what is told where it does not: it passes over in silence what it
-# cannot do. Source: ocean-contracts 3.1.0, Escrow.
-_ESCROW_EVENTS: dict[str, tuple[str, str]] = {
-    Transaction.Purpose.DEPOSIT: ("deposit", "The transaction was mined, but the escrow noted no deposit."),
-    Transaction.Purpose.WITHDRAWAL: (
-        "withdraw",
-        "It was mined, but the escrow gave nothing back: so much was not free any more.",
-    ),
-    Transaction.Purpose.RELEASE: (
-        "canceled",
-        "It was mined, but no lock was freed: none was over its time any more.",
-    ),
-}
 UNDERPRICED = "The chain asks for more than this transaction offers for its gas. It is sent again until the chain takes it."
 
 
@@ -60,7 +46,7 @@ def plan_one(
     call: Call,
     token: str = "",
     amount_wei: int | Decimal = 0,
-    also: Mapping[Any, int] | None = None,
+    also: Mapping[Any, int | str] | None = None,
     asked_by_id: int | None = None,
 ) -> Transaction:
     """Write down one transaction that is to be made, at the end of the job's list; job: None for what a person wants.
@@ -352,7 +338,7 @@ def find(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> N
         status = Transaction.Status.REVERTED
         trouble = f"It was mined and undone{f': {reason}' if reason else ' without a reason'}."
     else:
-        missing = missing_effect(tx=tx, receipt=receipt)
+        missing = effects.missing(tx=tx, receipt=receipt)
         if missing:
             status, trouble = Transaction.Status.REVERTED, missing
     where = f"in block {receipt.block_number}"
@@ -408,31 +394,6 @@ def _mined_version(*, tx: Transaction, receipt: Receipt) -> dict[str, Any]:
     }
 
 
-def missing_effect(*, tx: Transaction, receipt: Receipt) -> str:
-    """Say what a transaction that was mined should have done and did not; "" where all is as it should be."""
-    order = Order.objects.filter(transaction=tx).select_related("renews__transaction").first()
-    if order is not None:
-        fits = _is_the_order(order=order, receipt=receipt)
-        return "" if fits else "The transaction was mined, but the datatoken noted no such order."
-    wanted = _ESCROW_EVENTS.get(tx.purpose)
-    if wanted is None:
-        return ""
-    kind, told = wanted
-    for event in escrow.events_in(receipt.logs, escrow=Address(tx.to)):
-        if event.kind == kind and event.payer == Address(tx.wallet.address):
-            return ""
-    return told
-
-
-def _is_the_order(*, order: Order, receipt: Receipt) -> bool:
-    seen = orders.order_in(receipt, datatoken=Address(order.datatoken))
-    if seen is None:
-        return False
-    if order.renews is not None:
-        return seen.kind == "reused" and seen.order_tx == order.renews.transaction.tx_hash
-    return seen.kind == "started" and seen.consumer == Address(order.consumer)
-
-
 def plan_again(*, tx: Transaction) -> None:
     """Plan the same call anew where its transaction can never be mined; the order now hangs on the new one."""
     with transaction.atomic():
@@ -446,7 +407,7 @@ def plan_again(*, tx: Transaction) -> None:
             call=call_of(tx),
             token=tx.token,
             amount_wei=tx.amount_wei,
-            also={other: int(wei) for other, wei in tx.also.items()},
+            also=tx.also,
             asked_by_id=tx.asked_by_id,
         )
         if not Transaction.objects.filter(pk=tx.pk, replaced_by=None).update(replaced_by=anew):
