@@ -7,6 +7,8 @@ NODE_PORT ?= 8001
 CHAIN_PORT ?= 8545
 PROVIDER_PORT ?= 8002
 AQUARIUS_PORT ?= 8003
+# Many tests wait for other processes: one worker more than there are cores keeps these busy.
+TEST_WORKERS ?= $(shell expr `getconf _NPROCESSORS_ONLN` + 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-long lint install install-dev clean-demo
@@ -22,10 +24,10 @@ clean-demo: ## Forget the demo: its database, chain, jobs and secrets
 	rm -rf var .env
 
 test: $(VENV)/.installed-dev ## Run the tests: unit, contract, sandbox, browser, kill
-	@$(BIN)/python -m pytest -n auto --dist loadgroup
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
 
 test-long: $(VENV)/.installed-dev ## Run the tests that take longer
-	@$(BIN)/python -m pytest -n auto --dist loadgroup -m long
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m long
 
 lint: $(VENV)/.installed-dev ## Check form, types, templates and who imports whom
 	$(BIN)/ruff format --check .

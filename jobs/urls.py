@@ -70,4 +70,9 @@ urlpatterns = [
         transactions.cancel,
         name="transactions-cancel",
     ),
+    path(
+        "<slug:team>/transactions/<int:transaction_id>/fill/",
+        transactions.fill,
+        name="transactions-fill",
+    ),
 ]

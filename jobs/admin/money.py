@@ -59,6 +59,7 @@ class TransactionAdmin(Written, Page):
     fields += [
         "token",
         "amount_wei",
+        "also",
         "asked_by",
         "nonce",
         "gas",

@@ -112,6 +112,16 @@ class Migration(migrations.Migration):
             field=models.DateTimeField(blank=True, editable=False, null=True),
         ),
         migrations.AddField(
+            model_name='order',
+            name='gets_datatoken',
+            field=models.BooleanField(default=False),
+        ),
+        migrations.AddField(
+            model_name='transaction',
+            name='also',
+            field=models.JSONField(blank=True, default=dict, help_text='What it moves of other tokens, at the most: wei (text) by token.'),
+        ),
+        migrations.AddField(
             model_name='transaction',
             name='amount_wei',
             field=jobs.models.amounts.WeiField(default=0, help_text='At the most, of that token.'),

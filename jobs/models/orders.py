@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 from django.db import models
 
 from jobs.models.amounts import WeiField
@@ -9,6 +12,7 @@ from jobs.models.jobs import Job
 from jobs.models.networks import Network
 from jobs.models.teams import User
 from jobs.models.wallets import Wallet
+from jobs.ocean.units import Wei
 
 
 class ChainNonce(models.Model):
@@ -43,10 +47,23 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         """Those whose bytes exist and whose end is not known: they may be mined at any moment."""
         return self.filter(status__in=Transaction.UNDER_WAY)
 
+    def moves(self, *columns: str) -> Iterator[tuple[Any, ...]]:
+        """Yield some columns of each, a token, and how much of it is moved: once for every token that one moves."""
+        for *row, token, amount_wei, also in self.values_list(*columns, "token", "amount_wei", "also"):
+            for moved, wei in _moved(token=token, amount_wei=amount_wei, also=also):
+                yield (*row, moved, wei)
+
     def in_order(self, *statuses: str) -> list[Transaction]:
         """Those in some states, in the order in which they are to be sent."""
         rows = self.filter(status__in=statuses).select_related("wallet", "network", "job")
         return list(rows.order_by("step", "sequence", "pk"))
+
+
+def _moved(*, token: str, amount_wei: int, also: Mapping[str, str]) -> Iterator[tuple[str, Wei]]:
+    if token and amount_wei:
+        yield token, Wei(amount_wei)
+    for other, wei in also.items():
+        yield other, Wei(int(wei))
 
 
 class Transaction(models.Model):
@@ -68,6 +85,7 @@ class Transaction(models.Model):
         WITHDRAWN = "withdrawn", "Never sent: what the job needs was worked out anew"
 
     UNDER_WAY = (Status.PREPARED, Status.SENT)
+    BEHIND_A_GAP = "It waits for number "  # how such a trouble begins
 
     class Purpose(models.TextChoices):
         APPROVAL = "approval", "Let a contract draw a token"
@@ -109,6 +127,9 @@ class Transaction(models.Model):
         max_length=42, blank=True, help_text="What it moves from the wallet, if it does."
     )
     amount_wei = WeiField(default=0, help_text="At the most, of that token.")
+    also = models.JSONField(
+        default=dict, blank=True, help_text="What it moves of other tokens, at the most: wei (text) by token."
+    )
 
     status = models.CharField(max_length=20, choices=Status, default=Status.PLANNED)
     nonce = models.PositiveBigIntegerField(null=True, blank=True)
@@ -176,12 +197,23 @@ class Transaction(models.Model):
     def __str__(self) -> str:
         return f"{self.told} ({self.status})"
 
+    @property
+    def moved(self) -> tuple[tuple[str, Wei], ...]:
+        """What it moves from the wallet, at the most: each token once, with how much of it."""
+        return tuple(_moved(token=self.token, amount_wei=self.amount_wei, also=self.also))
+
+    @property
+    def is_behind_a_gap(self) -> bool:
+        """Whether it was last seen to wait for a number that no transaction has."""
+        return self.status in self.UNDER_WAY and self.trouble.startswith(self.BEHIND_A_GAP)
+
 
 class Order(models.Model):
     """The right to use one service of an asset in one environment. The ledger in which the next launch finds it.
 
     renews: the first order, where this one only renews what was paid to the service.
     held_by: a Provider files a job under one of its orders, and each of these can have one running job.
+    gets_datatoken: its transaction gets the datatoken that it spends as well, so that none of the wallet's is spent.
     consumer: whom the order names, on a Provider the environment's address: an order is good in that environment only.
     fee_valid_until: until when what was paid to the service counts.
     """
@@ -202,6 +234,7 @@ class Order(models.Model):
     service_id = models.CharField(max_length=200)
     datatoken = models.CharField(max_length=42)
     consumer = models.CharField(max_length=42)
+    gets_datatoken = models.BooleanField(default=False)
     fee_token = models.CharField(max_length=42)
     fee_wei = WeiField(default=0)
     fee_valid_until = models.DateTimeField()

@@ -28,7 +28,8 @@ _BASE = 10**18  # rates and fees are parts of this
 _ORDER = f"(address,uint256,{FEE_TYPES},(address,address,uint256))"
 _BUY_AND_ORDER = f"buyFromFreAndOrder({_ORDER},(address,bytes32,uint256,uint256,address))"
 _DISPENSE_AND_ORDER = f"buyFromDispenserAndOrder({_ORDER},address)"
-_ORDER_FEE, _DISPENSERS, _RATES = "getPublishingMarketFee()", "getDispensers()", "getFixedRates()"
+_TEMPLATE, _ORDER_FEE = "getId()", "getPublishingMarketFee()"
+_DISPENSERS, _RATES = "getDispensers()", "getFixedRates()"
 _EXCHANGE, _FEES_INFO, _SWAPPER = (
     "getExchange(bytes32)",
     "getFeesInfo(bytes32)",
@@ -149,7 +150,7 @@ def read_terms(chain: Chain, *, datatoken: Address, known: Collection[Address] |
     """
     return Terms(
         datatoken=datatoken,
-        template=int(ask(chain, datatoken, "getId()", ["uint8"])[0]),
+        template=int(ask(chain, datatoken, _TEMPLATE, ["uint8"])[0]),
         prices=read_price(chain, datatoken=datatoken, known=known),
         order_fee=read_order_fee(chain, datatoken=datatoken),
     )
@@ -167,8 +168,9 @@ def read_order_fee(chain: Chain, *, datatoken: Address) -> OrderFee | None:
 
 
 def first_questions(*, datatoken: Address) -> list[Question]:
-    """Return what read_price and read_order_fee begin with, for `Chain.ask_ahead`."""
-    return [questions.contract(datatoken, signature) for signature in (_ORDER_FEE, _DISPENSERS, _RATES)]
+    """Return what read_terms begins with, for `Chain.ask_ahead`."""
+    asked = (_TEMPLATE, _ORDER_FEE, _DISPENSERS, _RATES)
+    return [questions.contract(datatoken, signature) for signature in asked]
 
 
 def read_price(

@@ -99,6 +99,12 @@ def from_wei(amount_wei: int, *, decimals: int = 18) -> Decimal:
         return Decimal(amount_wei).scaleb(-decimals)
 
 
+def plain(amount: Decimal) -> str:
+    """Write an amount with all of its digits and no zeros behind them, such as "2.5"; `normalize` would keep 28 digits."""
+    exact = f"{amount:f}"
+    return exact.rstrip("0").rstrip(".") if "." in exact else exact
+
+
 def clean_text(text: str, *, limit: int) -> str:
     """Make a stranger's text fit to show and store: cut to `limit`, no control or direction characters."""
     kept = (

@@ -9,7 +9,7 @@ from typing import Any
 from jobs.errors import InvalidInput
 from jobs.lifecycle import State
 from jobs.models import Asset, Job, Result, Token, Transaction
-from jobs.ocean.units import Address, from_wei
+from jobs.ocean.units import Address, from_wei, plain
 
 
 def job_progress(*, team_id: int, job_id: uuid.UUID) -> tuple[State, str]:
@@ -80,10 +80,10 @@ def _charged(job: Job) -> list[dict[str, str]] | None:
     moved = job.transactions.filter(
         status=Transaction.Status.CONFIRMED,
         purpose__in=(Transaction.Purpose.PURCHASE, Transaction.Purpose.ORDER, Transaction.Purpose.RENEWAL),
-    ).exclude(token="")
+    )
     sums: dict[str, int] = {}
-    for token, amount in moved.values_list("token", "amount_wei"):
-        sums[token] = sums.get(token, 0) + int(amount)
+    for token, amount in moved.moves():
+        sums[token] = sums.get(token, 0) + amount
     if job.charged_wei is not None:
         sums[job.payment_token] = sums.get(job.payment_token, 0) + int(job.charged_wei)
     if not sums:
@@ -94,7 +94,7 @@ def _charged(job: Job) -> list[dict[str, str]] | None:
     for token, wei in sums.items():
         row = known.get(token)
         exact = from_wei(wei, decimals=row.decimals if row else 0)
-        told.append({"token": token, "symbol": row.symbol if row else "", "amount": f"{exact.normalize():f}"})
+        told.append({"token": token, "symbol": row.symbol if row else "", "amount": plain(exact)})
     return told
 
 

@@ -70,13 +70,14 @@ class CostLine:
 def tokens_of(job: Job, transactions: Iterable[Transaction]) -> set[str]:
     """Return the tokens that a job's costs are told in."""
     need = job.escrow_need or {}
-    return {*(tx.token for tx in transactions), *job.most, job.payment_token, need.get("token", "")} - {""}
+    moved = (token for tx in transactions for token, _wei in tx.moved)
+    return {*moved, *job.most, job.payment_token, need.get("token", "")} - {""}
 
 
 def costs(job: Job, *, transactions: Sequence[Transaction], known: Names) -> Costs | None:
     """Return what a job costs; None where money has nothing to do with it. One query, for its lock, if it has one.
 
-    The job's wallet, node, network and environment are at hand.
+    The job's wallet, node, network and environment are at hand, and the orders of its transactions.
     """
     if not job.needs_price and not transactions:
         return None
@@ -97,7 +98,7 @@ def costs(job: Job, *, transactions: Sequence[Transaction], known: Names) -> Cos
         agreed=told({token: int(wei) for token, wei in job.most.items()}),
         paid=told(paid),
         coming=told(_sums(coming)),
-        fees=told(_sums(tx for tx in done if tx.purpose in (_P.ORDER, _P.RENEWAL))),
+        fees=told(_fees(done)),
         deposited=told(deposited),
         escrow=escrow,
         transactions=sum(tx.block_number is not None for tx in transactions),
@@ -114,10 +115,8 @@ def lines(jobs: Sequence[Job]) -> dict[uuid.UUID, CostLine]:
         return {}
     spent: dict[uuid.UUID, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     done = Transaction.objects.filter(job__in=[job.pk for job in priced], status=Transaction.Status.CONFIRMED)
-    rows = done.exclude(token="").exclude(purpose=_P.DEPOSIT)
-    for job_id, token, wei in rows.values_list("job_id", "token", "amount_wei"):
-        if job_id is not None and wei:
-            spent[job_id][token] += wei
+    for job_id, token, wei in done.exclude(purpose=_P.DEPOSIT).moves("job_id"):
+        spent[job_id][token] += wei
     wanted = {token for job in priced for token in tokens_of(job, ())}
     known = names(addresses=wanted | {token for sums in spent.values() for token in sums})
     return {job.pk: _line(job, spent=spent[job.pk], known=known) for job in priced}
@@ -184,8 +183,17 @@ def _lock(job: Job, need: Mapping[str, Any]) -> dict[str, Any] | None:
 def _sums(transactions: Iterable[Transaction]) -> defaultdict[str, int]:
     sums: defaultdict[str, int] = defaultdict(int)
     for tx in transactions:
-        if tx.token and tx.amount_wei:
-            sums[tx.token] += tx.amount_wei
+        for token, wei in tx.moved:
+            sums[token] += wei
+    return sums
+
+
+def _fees(transactions: Iterable[Transaction]) -> defaultdict[str, int]:
+    """Add up what the orders among them, which are at hand, paid to the service."""
+    sums: defaultdict[str, int] = defaultdict(int)
+    for order in (getattr(tx, "order", None) for tx in transactions):
+        if order is not None:
+            sums[order.fee_token] += order.fee_wei
     return sums
 
 

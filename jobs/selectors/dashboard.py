@@ -155,8 +155,7 @@ def _money(*, team_id: int, now: datetime) -> tuple[MoneyLine, ...]:
         wallet__team_id=team_id, status=Transaction.Status.CONFIRMED, confirmed_at__gt=now - SPENT_IN
     )
     kept = (Transaction.Purpose.DEPOSIT, Transaction.Purpose.WITHDRAWAL)
-    rows = paid.exclude(token="").exclude(purpose__in=kept)
-    for chain, token, wei in rows.values_list("network__chain_id", "token", "amount_wei"):
+    for chain, token, wei in paid.exclude(purpose__in=kept).moves("network__chain_id"):
         sums[chain, token][0] += wei
     settled = Job.objects.filter(team_id=team_id, settled_at__gt=now - SPENT_IN, charged_wei__isnull=False)
     shown = (

@@ -34,8 +34,8 @@ class OrdersPart:
 
 
 def transactions_of(job: Job) -> list[Transaction]:
-    """Return a job's transactions in their order, without their bytes; one query."""
-    rows = job.transactions.select_related("network", "wallet", "asked_by")
+    """Return a job's transactions in their order, with what they ordered and without their bytes; one query."""
+    rows = job.transactions.select_related("network", "wallet", "asked_by", "order")
     return list(rows.defer("data", "signed", "wallet__encrypted_key").order_by("sequence"))
 
 

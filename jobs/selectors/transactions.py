@@ -46,9 +46,9 @@ class Hash:
 class TransactionRow:
     """A transaction. kind, word: how its status is told; at: when that was.
 
-    amount: what it moves at most, None for nothing. earlier: what the same number was used for before, newest first.
+    amounts: what it moves at most, empty for nothing. earlier: what the same number was used for before, newest first.
     waits_since, why: only of one that has waited longer than usual. wish: what a person wants of it, in words.
-    may_speed_up, may_cancel: what this person may do about it now; take_back: nothing was signed yet.
+    may_speed_up, may_cancel, may_fill: what this person may do about it now; take_back: nothing was signed yet.
     """
 
     id: int
@@ -59,7 +59,7 @@ class TransactionRow:
     earlier: tuple[Hash, ...]
     network: str
     wallet: str
-    amount: Amount | None
+    amounts: tuple[Amount, ...]
     block: int | None
     gas: int | None
     at: datetime | None
@@ -70,6 +70,7 @@ class TransactionRow:
     asked_by: str
     may_speed_up: bool
     may_cancel: bool
+    may_fill: bool
     take_back: bool
 
 
@@ -80,7 +81,7 @@ def rows_of(
 
     One query more where one of them waits for too long.
     """
-    said = known or names(addresses=[tx.token for tx in found])
+    said = known or names(addresses=[token for tx in found for token, _wei in tx.moved])
     blocked = _blocked([tx for tx in found if _waits(tx, now=now)])
     return tuple(_row(tx, actor=actor, said=said, blocked=blocked.get(tx.pk, ""), now=now) for tx in found)
 
@@ -123,9 +124,9 @@ def _row(tx: Transaction, *, actor: Actor, said: Names, blocked: str, now: datet
         earlier=tuple(_earlier(tx)),
         network=tx.network.name,
         wallet=tx.wallet.label,
-        amount=said.amount(chain_id=tx.network.chain_id, token=tx.token, wei=tx.amount_wei)
-        if tx.token and tx.amount_wei
-        else None,
+        amounts=tuple(
+            said.amount(chain_id=tx.network.chain_id, token=token, wei=wei) for token, wei in tx.moved
+        ),
         block=tx.block_number,
         gas=tx.gas_used,
         at=tx.confirmed_at or tx.sent_at,
@@ -136,6 +137,7 @@ def _row(tx: Transaction, *, actor: Actor, said: Names, blocked: str, now: datet
         asked_by=str(tx.asked_by) if tx.job_id is None and tx.asked_by else "",
         may_speed_up=may and stuck and not tx.wish and not tx.cancels,
         may_cancel=may and (take_back or (stuck and tx.wish != Transaction.Wish.CANCEL and not tx.cancels)),
+        may_fill=may and tx.is_behind_a_gap,
         take_back=take_back,
     )
 

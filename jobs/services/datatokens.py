@@ -6,6 +6,7 @@ Questions only: nothing is written, signed or sent.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 
 from django.db.models import Q
 
@@ -14,9 +15,9 @@ from jobs.lifecycle import TERMINAL
 from jobs.models import Job, Network, Order, Transaction, Wallet
 from jobs.ocean import orders, pricing
 from jobs.ocean.chain import Chain
-from jobs.ocean.pricing import GivenAway, Price
+from jobs.ocean.pricing import GivenAway, Price, Terms
 from jobs.ocean.transactions import Call
-from jobs.ocean.units import Address, Wei, from_wei
+from jobs.ocean.units import Address, Wei, from_wei, plain
 
 ONE_TOKEN = 10**18  # datatokens have 18 decimals; an order spends one
 DISPENSES_MAX = 10  # for one job, those that others used up included
@@ -39,7 +40,11 @@ def lacking(
     planned = Q(transaction__status=Transaction.Status.PLANNED) & ~Q(transaction__job__state__in=TERMINAL)
     signed = Q(transaction__status__in=Transaction.UNDER_WAY)
     promised = Order.objects.filter(planned | signed).filter(
-        wallet__address=wallet.address, datatoken=datatoken, renews=None, transaction__network=network
+        wallet__address=wallet.address,
+        datatoken=datatoken,
+        renews=None,
+        gets_datatoken=False,
+        transaction__network=network,
     )
     if job_id is not None:
         promised = promised.exclude(transaction__job=job_id)
@@ -48,24 +53,41 @@ def lacking(
     return Wei(max(0, min(missing, count * ONE_TOKEN))), owned
 
 
+def terms_of(chain: Chain, *, network: Network, datatoken: Address) -> Terms:
+    """Return how a datatoken can be had from those whom the operator named, and what an order of it takes."""
+    return pricing.read_terms(chain, datatoken=datatoken, known=network.known_sellers())
+
+
+def with_orders(terms: Terms, *, count: int) -> Price | None:
+    """Return the best way to get datatokens by the orders that spend them, one each; None where there is none.
+
+    A datatoken of template 2 lets nobody but itself buy of it: this is the only way to have it from there. One of
+    template 1 takes such a call, does nothing, and does not say so.
+    """
+    for price in terms.prices:
+        enough = isinstance(price, GivenAway) or price.supply_wei >= count * ONE_TOKEN
+        if enough and price.can_order(terms=terms):
+            return price
+    return None
+
+
 def seller(
-    chain: Chain,
+    prices: Iterable[Price],
     *,
-    network: Network,
     wallet: Wallet,
-    datatoken: Address,
     name: str,
     amount_wei: Wei,
     owned_wei: Wei,
 ) -> Price:
     """Return the best way to get so much of a datatoken: given away, else at the lowest rate.
 
+    prices: of those whom the operator named, as `pricing.read_price` sorts them.
     owned_wei: what the wallet has of it now; a dispenser may give to those with less alone.
     Raises:
         CannotOrder: nobody whom the operator named gives or sells it, or not so much.
     """
     owner = Address(wallet.address)
-    for price in pricing.read_price(chain, datatoken=datatoken, known=network.known_sellers()):
+    for price in prices:
         if isinstance(price, GivenAway):
             if price.gives(amount_wei=amount_wei, to=owner, has_wei=owned_wei):
                 return price
@@ -90,10 +112,11 @@ def dispensed(
 def missing_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) -> tuple[str, Call] | None:
     """Return the call that gets the datatoken an order would spend, where all the wallet has is spent, or about to be.
 
+    None too for an order that gets its datatoken itself.
     Raises:
         CannotOrder: it has to be bought; nobody agreed to buy it twice.
     """
-    order = Order.objects.filter(transaction=tx, renews=None).first()
+    order = Order.objects.filter(transaction=tx, renews=None, gets_datatoken=False).first()
     if order is None:
         return None
     datatoken, owner = Address(order.datatoken), Address(tx.wallet.address)
@@ -104,6 +127,7 @@ def missing_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) 
         wallet__address=owner,
         datatoken=datatoken,
         renews=None,
+        gets_datatoken=False,
         transaction__network=network,
         transaction__status__in=Transaction.UNDER_WAY,
         transaction__nonce__gte=mined,
@@ -115,10 +139,8 @@ def missing_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) 
     if Transaction.objects.filter(job=job, purpose=Transaction.Purpose.DISPENSE).count() >= DISPENSES_MAX:
         return None
     price = seller(
-        chain,
-        network=network,
+        pricing.read_price(chain, datatoken=datatoken, known=network.known_sellers()),
         wallet=tx.wallet,
-        datatoken=datatoken,
         name=order.asset_name,
         amount_wei=Wei(ONE_TOKEN),
         owned_wei=owned,
@@ -133,4 +155,4 @@ def missing_token(*, tx: Transaction, chain: Chain, network: Network, job: Job) 
 
 
 def _told(amount_wei: Wei) -> str:
-    return f"{from_wei(amount_wei).normalize():f}"
+    return plain(from_wei(amount_wei))

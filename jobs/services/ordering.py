@@ -9,8 +9,8 @@ from django.db import transaction
 from jobs.errors import CannotOrder, PortalError
 from jobs.lifecycle import State
 from jobs.models import EscrowAccount, Job, JobInput, Order, SpendingLimit, Transaction
-from jobs.ocean.units import Address, Wei, from_wei
-from jobs.services import asking, outlays, payments, sending, tokens
+from jobs.ocean.units import Address, Wei, from_wei, plain
+from jobs.services import asking, looking, outlays, payments, sending, tokens
 from jobs.services.asking import Wish, not_held
 from jobs.services.budget import Purpose
 from jobs.services.gateway import Clock, open_chain, open_node
@@ -58,7 +58,7 @@ def plan(*, job: Job, holder: str, clock: Clock) -> None:
         return
     nonce = payments.turn_to_spend(job=job, network=wish.network)
     with open_chain(network=wish.network) as chain:
-        sending.refuse_an_old_view(chain=chain, network=wish.network, address=job.wallet.address)
+        looking.refuse_an_old_view(chain=chain, network=wish.network, address=job.wallet.address)
         outlay = outlays.work_out(wish=wish, asked=asked, chain=chain)
         tokens.learn(chain=chain, network=wish.network, addresses=outlay.spent)
     before = payments.paid_before(job=job)
@@ -130,8 +130,8 @@ def refuse_what_the_wallet_lacks(*, wish: Wish, outlay: Outlay) -> None:
             )
     if outlay.steps and outlay.coin_wei < outlay.gas_wei:
         raise CannotOrder(
-            f"The wallet “{wish.wallet.label}” has {from_wei(outlay.coin_wei).normalize():f} of {wish.network.name}'s own "
-            f"coin for gas; {len(outlay.steps)} transactions may need up to {from_wei(outlay.gas_wei).normalize():f}. "
+            f"The wallet “{wish.wallet.label}” has {plain(from_wei(outlay.coin_wei))} of {wish.network.name}'s own "
+            f"coin for gas; {len(outlay.steps)} transactions may need up to {plain(from_wei(outlay.gas_wei))}. "
             "Send it some, then launch again.",
             code="insufficient_funds",
         )
@@ -218,6 +218,7 @@ def _write_step(*, job: Job, rows: list[JobInput], wish: Wish, step: Step) -> No
         call=step.call,
         token=step.token or "",
         amount_wei=step.amount_wei,
+        also=step.also,
     )
     want = step.wanted
     if want is None:
@@ -234,6 +235,7 @@ def _write_step(*, job: Job, rows: list[JobInput], wish: Wish, step: Step) -> No
         service_id=want.part.service_id,
         datatoken=want.part.datatoken,
         consumer=wish.offer.consumer_address,
+        gets_datatoken=step.gets_datatoken,
         fee_token=want.fee.token,
         fee_wei=want.fee.amount_wei,
         # A node's fees are not bound to a time: its orders last as long as the service's own time-out says.

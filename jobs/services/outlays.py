@@ -7,8 +7,8 @@ the plan of a job.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -18,11 +18,13 @@ from jobs.ocean.chain import Chain
 from jobs.ocean.compute import PaymentNeed
 from jobs.ocean.questions import Question
 from jobs.ocean.transactions import Call
-from jobs.ocean.units import Address, Wei, from_wei
+from jobs.ocean.units import Address, Wei, from_wei, plain
 from jobs.services import asking, datatokens
 from jobs.services.asking import Asked, Wanted, Wish
 
-GAS_GUESS = 250_000  # of one of our calls; recorded: 44,000 to 154,000
+# The most gas that is set for one of our calls, with what `sending` adds to the estimate. On Ocean's contracts estimates
+# are 44,000 to 225,000, and up to 510,000 for an order that gets its datatoken and pays all fees in different tokens.
+GAS_GUESS, GAS_GUESS_IN_ONE = 300_000, 700_000
 NOTHING = Wei(0)
 # All transactions of a step must be in blocks before those of the next are signed; with room between them.
 APPROVE_STEP, GET_STEP, FEE_STEP, ORDER_STEP, DEPOSIT_STEP, AUTHORIZE_STEP = 10, 20, 30, 40, 50, 60
@@ -32,7 +34,8 @@ APPROVE_STEP, GET_STEP, FEE_STEP, ORDER_STEP, DEPOSIT_STEP, AUTHORIZE_STEP = 10,
 class Step:
     """A transaction that has to be made. told: what it is for; token, amount_wei: what it moves from the wallet at most.
 
-    wanted: the order that it makes, None for the others.
+    also: what it moves of other tokens. wanted: the order that it makes, None for the others. gets_datatoken: it gets the
+    datatoken that this order spends as well.
     """
 
     step: int
@@ -41,7 +44,9 @@ class Step:
     call: Call
     token: Address | None = None
     amount_wei: Wei = NOTHING
+    also: Mapping[Address, Wei] = field(default_factory=dict)
     wanted: Wanted | None = None
+    gets_datatoken: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,14 @@ def _first_questions(*, wish: Wish, wanted: Sequence[Wanted], payment: PaymentNe
     return found
 
 
+@dataclass(frozen=True)
+class _WithOrder:
+    """How an order gets its datatoken itself. cost_wei: of the base token, with the fees; 0 where it is given away."""
+
+    price: pricing.Price
+    cost_wei: Wei = NOTHING
+
+
 class _Work:
     """Collects the steps of one outlay, and what they cost."""
 
@@ -136,9 +149,14 @@ class _Work:
         self._spent: dict[Address, int] = defaultdict(int)
         self._needed: dict[Address, int] = defaultdict(int)
         self._in_escrow = NOTHING
+        self._with_order: dict[int, _WithOrder] = {}
+        self._market_fees: dict[Address, pricing.OrderFee | None] = {}
 
     def get_datatokens(self, wanted: Sequence[Wanted]) -> None:
-        """Take or buy the datatokens that new orders spend, as far as the wallet lacks them."""
+        """Take or buy the datatokens that new orders spend, as far as the wallet lacks them.
+
+        What can be had with its order alone is left to `order`.
+        """
         counts = Counter(w.part.datatoken for w in wanted if w.renews is None)
         names = {w.part.datatoken: w.part.name for w in wanted}
         wallet, network = self._wish.wallet, self._wish.network
@@ -156,14 +174,12 @@ class _Work:
             if not missing:
                 self._lines.append(Line(f"“{name}”: a datatoken that the wallet has"))
                 continue
+            terms = datatokens.terms_of(self._chain, network=network, datatoken=datatoken)
+            self._market_fees[datatoken] = terms.order_fee
+            if self._get_with_orders(terms, wanted=wanted, missing_wei=missing):
+                continue
             price = datatokens.seller(
-                self._chain,
-                network=network,
-                wallet=wallet,
-                datatoken=datatoken,
-                name=name,
-                amount_wei=missing,
-                owned_wei=owned,
+                terms.prices, wallet=wallet, name=name, amount_wei=missing, owned_wei=owned
             )
             if isinstance(price, pricing.GivenAway):
                 told, call = datatokens.dispensed(
@@ -179,15 +195,29 @@ class _Work:
                 APPROVE_STEP, token=token, spender=exchange, amount_wei=Wei(amount), whom="the exchange"
             )
 
+    def _get_with_orders(self, terms: pricing.Terms, *, wanted: Sequence[Wanted], missing_wei: Wei) -> bool:
+        """Let so many orders get their datatoken themselves, if the datatoken lets them; one call gets exactly one."""
+        count = int(-(-missing_wei // pricing.ONE))
+        price = datatokens.with_orders(terms, count=count)
+        if price is None:
+            return False
+        cost = NOTHING
+        if isinstance(price, pricing.FixedRate):
+            cost = pricing.read_cost(self._chain, price=price).total_wei
+        places = [w.place for w in wanted if w.renews is None and w.part.datatoken == terms.datatoken]
+        for place in places[-count:]:
+            self._with_order[place] = _WithOrder(price=price, cost_wei=cost)
+        return True
+
     def _buy(self, price: pricing.FixedRate, *, name: str, amount_wei: Wei) -> tuple[Address, int]:
         cost = pricing.read_cost(self._chain, price=price, amount_wei=amount_wei)
-        tokens = from_wei(amount_wei).normalize()
+        tokens = plain(from_wei(amount_wei))
         call = pricing.buy(price=price, amount_wei=amount_wei, max_base_wei=cost.total_wei)
-        self._spend(f"“{name}”: {tokens:f} datatoken", token=price.base_token, amount_wei=cost.total_wei)
+        self._spend(f"“{name}”: {tokens} datatoken", token=price.base_token, amount_wei=cost.total_wei)
         self._add(
             GET_STEP,
             Transaction.Purpose.PURCHASE,
-            f"Buy {tokens:f} datatoken of “{name}”",
+            f"Buy {tokens} datatoken of “{name}”",
             call,
             token=price.base_token,
             amount_wei=cost.total_wei,
@@ -195,54 +225,74 @@ class _Work:
         return price.base_token, cost.total_wei
 
     def order(self, wanted: Sequence[Wanted]) -> None:
-        """Make the orders; what their fees draw is allowed exactly."""
+        """Make the orders; what is drawn with them is allowed exactly."""
         drawn: dict[tuple[Address, Address], int] = defaultdict(int)
         for want in wanted:
-            datatoken, fee = want.part.datatoken, want.fee
-            if fee.amount_wei:
-                drawn[fee.token, datatoken] += fee.amount_wei
-                self._spend(
-                    f"Fee of the service, with “{want.part.name}”",
-                    token=fee.token,
-                    amount_wei=fee.amount_wei,
-                )
-            # A renewal takes none.
-            market = None if want.renews else pricing.read_order_fee(self._chain, datatoken=datatoken)
-            if market is not None:
-                drawn[market.token, datatoken] += market.amount_wei
-                self._spend(
-                    f"Fee of the market for “{want.part.name}”",
-                    token=market.token,
-                    amount_wei=market.amount_wei,
-                )
-            self._add_order(want)
-        for (token, datatoken), amount in drawn.items():
+            moves: dict[Address, int] = defaultdict(int)
+            for what, token, amount in self._paid_with(want):
+                self._spend(what, token=token, amount_wei=amount)
+                moves[token] += amount
+                drawn[token, want.part.datatoken] += amount
+            self._add_order(want, moves=moves)
+        for (token, datatoken), total in drawn.items():
             self._approve(
-                FEE_STEP, token=token, spender=datatoken, amount_wei=Wei(amount), whom="the datatoken"
+                FEE_STEP, token=token, spender=datatoken, amount_wei=Wei(total), whom="the datatoken"
             )
 
-    def _add_order(self, want: Wanted) -> None:
-        part = want.part
-        consumer = self._wish.offer.consumer_address
-        if want.renews is not None:
-            call = orders.reuse_order(
-                datatoken=part.datatoken, order_tx=want.renews.transaction.tx_hash, fee=want.fee
-            )
-            purpose, told = Transaction.Purpose.RENEWAL, f"Renew the order of “{part.name}”"
-        else:
-            call = orders.start_order(
-                datatoken=part.datatoken, consumer=consumer, service_index=part.index, fee=want.fee
-            )
-            purpose, told = Transaction.Purpose.ORDER, f"Order “{part.name}”"
+    def _paid_with(self, want: Wanted) -> Iterator[tuple[str, Address, Wei]]:
+        """Yield what the datatoken draws with an order: what for, the token, and how much of it."""
+        name, datatoken, fee = want.part.name, want.part.datatoken, want.fee
+        way = self._with_order.get(want.place)
+        if way is not None and isinstance(way.price, pricing.FixedRate):
+            yield f"“{name}”: 1 datatoken, bought with its order", way.price.base_token, way.cost_wei
+        elif way is not None:
+            self._lines.append(Line(f"“{name}”: given away with its order"))
+        if fee.amount_wei:
+            yield f"Fee of the service, with “{name}”", fee.token, fee.amount_wei
+        market = None if want.renews else self._market_fee(datatoken)  # a renewal takes none
+        if market is not None:
+            yield f"Fee of the market for “{name}”", market.token, market.amount_wei
+
+    def _market_fee(self, datatoken: Address) -> pricing.OrderFee | None:
+        if datatoken not in self._market_fees:
+            self._market_fees[datatoken] = pricing.read_order_fee(self._chain, datatoken=datatoken)
+        return self._market_fees[datatoken]
+
+    def _add_order(self, want: Wanted, *, moves: Mapping[Address, int]) -> None:
+        purpose, told, call = self._order_call(want)
+        token = next(iter(moves), None)
         self._add(
             ORDER_STEP,
             purpose,
             told,
             call,
-            token=want.fee.token if want.fee.amount_wei else None,
-            amount_wei=want.fee.amount_wei,
+            token=token,
+            amount_wei=NOTHING if token is None else Wei(moves[token]),
+            also={other: Wei(wei) for other, wei in moves.items() if other != token},
             wanted=want,
+            gets_datatoken=want.place in self._with_order,
         )
+
+    def _order_call(self, want: Wanted) -> tuple[str, str, Call]:
+        part, way = want.part, self._with_order.get(want.place)
+        if want.renews is not None:
+            call = orders.reuse_order(
+                datatoken=part.datatoken, order_tx=want.renews.transaction.tx_hash, fee=want.fee
+            )
+            return Transaction.Purpose.RENEWAL, f"Renew the order of “{part.name}”", call
+        what: dict[str, Any] = {
+            "datatoken": part.datatoken,
+            "consumer": self._wish.offer.consumer_address,
+            "service_index": part.index,
+            "fee": want.fee,
+        }
+        if way is None:
+            return Transaction.Purpose.ORDER, f"Order “{part.name}”", orders.start_order(**what)
+        if isinstance(way.price, pricing.FixedRate):
+            call = pricing.buy_and_order(price=way.price, max_base_wei=way.cost_wei, **what)
+            return Transaction.Purpose.ORDER, f"Buy and order “{part.name}”", call
+        call = pricing.dispense_and_order(price=way.price, **what)
+        return Transaction.Purpose.ORDER, f"Get “{part.name}” from its dispenser and order it", call
 
     def pay_into_escrow(self, need: PaymentNeed) -> None:
         """Deposit what is missing, and let the node lock exactly what it asked for beside what it has locked already."""
@@ -299,13 +349,15 @@ class _Work:
             balances={
                 token: orders.balance_of(self._chain, token=token, owner=self._payer) for token in tokens
             },
-            gas_wei=Wei(self._chain.fees().max_fee_wei * GAS_GUESS * len(self._steps))
-            if self._steps
-            else NOTHING,
+            gas_wei=self._gas(),
             coin_wei=self._chain.balance_wei(address=self._payer),
             fee_until=fee_until,
             in_escrow_wei=self._in_escrow,
         )
+
+    def _gas(self) -> Wei:
+        gas = sum(GAS_GUESS_IN_ONE if step.gets_datatoken else GAS_GUESS for step in self._steps)
+        return Wei(self._chain.fees().max_fee_wei * gas) if gas else NOTHING
 
     def _spend(self, what: str, *, token: Address, amount_wei: Wei) -> None:
         self._lines.append(Line(what, token=token, amount_wei=amount_wei))

@@ -22,12 +22,11 @@ from jobs.ocean.chain import Chain
 from jobs.ocean.errors import ChainError
 from jobs.services import tokens
 from jobs.services.gateway import Clock, network_of, open_chain
+from jobs.services.looking import look_ahead, look_for_receipts
 from jobs.services.sending import (
     LEASE,
     SEND_AGAIN,
     find,
-    look_ahead,
-    look_for_receipts,
     plan_again,
     prepare,
     replace,
@@ -207,8 +206,8 @@ def paid_before(*, job: Job) -> Before:
     """Add up what a job has paid so far."""
     moved: dict[str, int] = defaultdict(int)
     spent: dict[str, int] = defaultdict(int)
-    done = job.transactions.filter(status=Transaction.Status.CONFIRMED, amount_wei__gt=0).exclude(token="")
-    for token, amount, purpose in done.values_list("token", "amount_wei", "purpose"):
+    done = job.transactions.filter(status=Transaction.Status.CONFIRMED)
+    for purpose, token, amount in done.moves("purpose"):
         moved[token] += amount
         if purpose != Transaction.Purpose.DEPOSIT:
             spent[token] += amount

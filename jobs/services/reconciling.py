@@ -26,7 +26,7 @@ from jobs.ocean.compute import ComputeBackend, JobReport, same_job
 from jobs.ocean.errors import OceanError
 from jobs.ocean.transactions import Receipt
 from jobs.ocean.units import Address
-from jobs.services import escrows, sending, settling, tokens
+from jobs.services import effects, escrows, settling, tokens
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, NoChain, open_chain, open_node
 
@@ -120,7 +120,7 @@ def _transaction(*, tx: Transaction, chain: Chain, now: datetime) -> Difference 
 
 def _ended(*, tx: Transaction, receipt: Receipt, told: str) -> Difference | None:
     """Compare a transaction with the block that it is in."""
-    missing = sending.missing_effect(tx=tx, receipt=receipt) if tx.status != tx.Status.CANCELLED else ""
+    missing = effects.missing(tx=tx, receipt=receipt) if tx.status != tx.Status.CANCELLED else ""
     failed = receipt.status == "reverted" or bool(missing)
     if failed != (tx.status == Transaction.Status.REVERTED):
         if missing and receipt.status == "ok":

@@ -6,7 +6,7 @@ process that dies sends the same bytes again, and the chain takes them once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,35 +17,21 @@ from django.db.models import Max
 from jobs.errors import CannotOrder
 from jobs.models import ChainNonce, Job, JobEvent, Network, Order, Transaction, Wallet
 from jobs.models.orders import TransactionQuerySet
-from jobs.ocean import escrow, orders, questions
 from jobs.ocean.chain import Chain
 from jobs.ocean.errors import ChainError
-from jobs.ocean.questions import Question
 from jobs.ocean.transactions import Call, Receipt
 from jobs.ocean.transactions import Transaction as Unsigned
-from jobs.ocean.units import Address, Wei, from_wei
-from jobs.services import vault
+from jobs.ocean.units import Address, Wei, from_wei, plain
+from jobs.services import effects, vault
 from jobs.services.datatokens import missing_token
 from jobs.services.gateway import Clock
+from jobs.services.looking import call_of, refuse_an_old_view
 
 LEASE = timedelta(seconds=90)
 GAS_MARGIN = Decimal("1.25")
 OVERTAKEN_FOR = timedelta(seconds=60)  # an RPC endpoint may know of a nonce before it knows of the receipt
 SEND_AGAIN = timedelta(seconds=60)
 EMPTY_GAS = 21_000  # of a transaction that calls nothing
-# What the escrow notes of a call that did something, and what is told where it does not: it passes over in silence what it
-# cannot do. Source: ocean-contracts 3.1.0, Escrow.
-_ESCROW_EVENTS: dict[str, tuple[str, str]] = {
-    Transaction.Purpose.DEPOSIT: ("deposit", "The transaction was mined, but the escrow noted no deposit."),
-    Transaction.Purpose.WITHDRAWAL: (
-        "withdraw",
-        "It was mined, but the escrow gave nothing back: so much was not free any more.",
-    ),
-    Transaction.Purpose.RELEASE: (
-        "canceled",
-        "It was mined, but no lock was freed: none was over its time any more.",
-    ),
-}
 UNDERPRICED = "The chain asks for more than this transaction offers for its gas. It is sent again until the chain takes it."
 
 
@@ -60,11 +46,12 @@ def plan_one(
     call: Call,
     token: str = "",
     amount_wei: int | Decimal = 0,
+    also: Mapping[Any, int | str] | None = None,
     asked_by_id: int | None = None,
 ) -> Transaction:
     """Write down one transaction that is to be made, at the end of the job's list; job: None for what a person wants.
 
-    token, amount_wei: what it moves from the wallet, at the most.
+    token, amount_wei: what it moves from the wallet, at the most; also: what else, in wei by token.
     """
     earlier = Transaction.objects.filter(job=job) if job is not None else Transaction.objects.none()
     last = earlier.aggregate(last=Max("sequence"))["last"]
@@ -82,6 +69,7 @@ def plan_one(
         value_wei=call.value_wei,
         token=token,
         amount_wei=amount_wei,
+        also={str(other): str(int(wei)) for other, wei in (also or {}).items()},
     )
 
 
@@ -96,7 +84,7 @@ def prepare(
         CannotOrder: it cannot be sent as things stand; it stays planned.
         VaultLocked, ChainError
     """
-    sender, call = Address(tx.wallet.address), _call_of(tx)
+    sender, call = Address(tx.wallet.address), call_of(tx)
     signer = vault.signer(tx.wallet)
     counter, _created = ChainNonce.objects.get_or_create(network=network, address=sender)
     while True:
@@ -171,61 +159,14 @@ def _is_gap(*, tx: Transaction, number: int, before: int) -> bool:
     return number < before and not ours.exists()
 
 
-def look_ahead(*, rows: Sequence[Transaction], chain: Chain) -> None:
-    """Ask in one request what `prepare` asks for each of some transactions of a wallet, the datatokens aside.
-
-    These are looked at when the wallet's next number is known.
-    """
-    chain.forget()
-    wanted: list[Question] = []
-    for tx in rows:
-        sender = Address(tx.wallet.address)
-        wanted += [questions.gas(sender, _call_of(tx)), questions.next_nonce(sender)]
-        wanted += [questions.HEAD, questions.TIP]
-    chain.ask_ahead(wanted)
-
-
-def look_for_receipts(*, rows: Sequence[Transaction], chain: Chain) -> None:
-    """Ask in one request what `find` asks for each of some transactions."""
-    chain.forget()
-    if len(rows) > 1:
-        chain.ask_ahead([*(questions.receipt(tx.tx_hash) for tx in rows), *[questions.HEAD] * len(rows)])
-
-
-def refuse_an_old_view(*, chain: Chain, network: Network, address: str) -> None:
-    """Believe nothing of an endpoint that does not know a block yet in which the wallet's own transactions are.
-
-    What was bought there would be missing to it, and would be bought again.
-
-    Raises:
-        ChainError: "old_block", with the numbers; it may pass.
-    """
-    ours = network.transactions.filter(wallet__address=address, status=Transaction.Status.CONFIRMED)
-    newest = ours.aggregate(newest=Max("block_number"))["newest"]
-    if newest is None:
-        return
-    head = chain.head().number
-    if head < newest:
-        raise ChainError(
-            f"The RPC endpoint of {network.name} answers from block {head}, and this wallet has transactions in block "
-            f"{newest}. Nothing is decided until it has caught up.",
-            code="old_block",
-            retryable=True,
-        )
-
-
 def _refuse_dear_gas(*, tx: Transaction, network: Network, cost_wei: int) -> None:
     if cost_wei > network.max_gas_wei:
         raise CannotOrder(
-            f"{tx.told}: its gas may cost {from_wei(cost_wei).normalize():f} of {network.name}'s own coin now; the limit "
-            f"for one transaction is {from_wei(int(network.max_gas_wei)).normalize():f}. "
+            f"{tx.told}: its gas may cost {plain(from_wei(cost_wei))} of {network.name}'s own coin now; the limit "
+            f"for one transaction is {plain(from_wei(int(network.max_gas_wei)))}. "
             "Go on when it is cheaper, or let an operator raise the limit.",
             code="gas_too_high",
         )
-
-
-def _call_of(tx: Transaction) -> Call:
-    return Call(to=Address(tx.to), data=bytes(tx.data), value_wei=Wei(int(tx.value_wei)))
 
 
 def _get_first(
@@ -281,7 +222,7 @@ def replace(*, tx: Transaction, chain: Chain, network: Network) -> None:
     cancels = tx.cancels or tx.wish == Transaction.Wish.CANCEL
     gas = EMPTY_GAS if cancels else int(tx.gas or 0)
     _refuse_dear_gas(tx=tx, network=network, cost_wei=gas * most)
-    sender, call = Address(tx.wallet.address), _call_of(tx)
+    sender, call = Address(tx.wallet.address), call_of(tx)
     signed = vault.signer(tx.wallet).sign_transaction(
         Unsigned(
             chain_id=network.chain_id,
@@ -397,7 +338,7 @@ def find(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> N
         status = Transaction.Status.REVERTED
         trouble = f"It was mined and undone{f': {reason}' if reason else ' without a reason'}."
     else:
-        missing = missing_effect(tx=tx, receipt=receipt)
+        missing = effects.missing(tx=tx, receipt=receipt)
         if missing:
             status, trouble = Transaction.Status.REVERTED, missing
     where = f"in block {receipt.block_number}"
@@ -426,7 +367,7 @@ def _tell_of_a_gap(*, tx: Transaction, chain: Chain) -> None:
     number = chain.nonce(address=sender)
     if _is_gap(tx=tx, number=number, before=tx.nonce or 0):
         told = (
-            f"It waits for number {number} of this wallet, which no transaction has that the chain shows: another "
+            f"{Transaction.BEHIND_A_GAP}{number} of this wallet, which no transaction has that the chain shows: another "
             "program's has got lost. Send it again from there, or let an empty one take its place."
         )
         Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.SENT).update(trouble=told[:300])
@@ -453,31 +394,6 @@ def _mined_version(*, tx: Transaction, receipt: Receipt) -> dict[str, Any]:
     }
 
 
-def missing_effect(*, tx: Transaction, receipt: Receipt) -> str:
-    """Say what a transaction that was mined should have done and did not; "" where all is as it should be."""
-    order = Order.objects.filter(transaction=tx).select_related("renews__transaction").first()
-    if order is not None:
-        fits = _is_the_order(order=order, receipt=receipt)
-        return "" if fits else "The transaction was mined, but the datatoken noted no such order."
-    wanted = _ESCROW_EVENTS.get(tx.purpose)
-    if wanted is None:
-        return ""
-    kind, told = wanted
-    for event in escrow.events_in(receipt.logs, escrow=Address(tx.to)):
-        if event.kind == kind and event.payer == Address(tx.wallet.address):
-            return ""
-    return told
-
-
-def _is_the_order(*, order: Order, receipt: Receipt) -> bool:
-    seen = orders.order_in(receipt, datatoken=Address(order.datatoken))
-    if seen is None:
-        return False
-    if order.renews is not None:
-        return seen.kind == "reused" and seen.order_tx == order.renews.transaction.tx_hash
-    return seen.kind == "started" and seen.consumer == Address(order.consumer)
-
-
 def plan_again(*, tx: Transaction) -> None:
     """Plan the same call anew where its transaction can never be mined; the order now hangs on the new one."""
     with transaction.atomic():
@@ -488,9 +404,10 @@ def plan_again(*, tx: Transaction) -> None:
             step=tx.step,
             purpose=tx.purpose,
             told=tx.told,
-            call=_call_of(tx),
+            call=call_of(tx),
             token=tx.token,
             amount_wei=tx.amount_wei,
+            also=tx.also,
             asked_by_id=tx.asked_by_id,
         )
         if not Transaction.objects.filter(pk=tx.pk, replaced_by=None).update(replaced_by=anew):

@@ -8,7 +8,7 @@ from decimal import Decimal
 from jobs.models import Network, Token
 from jobs.ocean import orders
 from jobs.ocean.chain import Chain
-from jobs.ocean.units import Address, Wei, from_wei
+from jobs.ocean.units import Address, Wei, from_wei, plain
 
 TOKENS_MAX = 200  # of a network: what strangers name is not remembered without end
 
@@ -45,5 +45,4 @@ def told(*, network: Network, token: str, amount_wei: Wei | int | Decimal) -> st
     row = Token.objects.filter(network=network, address=token).first()
     if row is None:
         return f"{int(amount_wei)} of the smallest unit of {token}"
-    exact = f"{from_wei(int(amount_wei), decimals=row.decimals):f}"  # normalize() would round to 28 digits
-    return f"{exact.rstrip('0').rstrip('.') if '.' in exact else exact} {row.symbol}"
+    return f"{plain(from_wei(int(amount_wei), decimals=row.decimals))} {row.symbol}"

@@ -31,6 +31,17 @@ def cancel(request: PortalRequest, team: str, transaction_id: int) -> HttpRespon
     return _home(request, transaction_id)
 
 
+@require_POST
+def fill(request: PortalRequest, team: str, transaction_id: int) -> HttpResponse:
+    """Have an empty one take the place of a lost one that this one waits behind."""
+    acting.fill(actor=request.actor, transaction_id=transaction_id, now=timezone.now())
+    messages.success(
+        request,
+        "The worker sends an empty transaction in the place of the lost one; the escrow's page shows it.",
+    )
+    return _home(request, transaction_id)
+
+
 def _home(request: PortalRequest, transaction_id: int) -> HttpResponse:
     job_id = selector.home_of(team_id=request.team.id, transaction_id=transaction_id)
     if job_id is None:

@@ -39,6 +39,7 @@ ACTS = {
         "escrow-release",
         "transactions-speed-up",
         "transactions-cancel",
+        "transactions-fill",
     ),
 }
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from jobs.ocean.units import Address, clean_text, from_wei, is_did, parse_did, to_wei
+from jobs.ocean.units import Address, clean_text, from_wei, is_did, parse_did, plain, to_wei
 
 CHECKSUMMED = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 DID = "did:op:" + "b6" * 32
@@ -159,3 +159,22 @@ class TestCleanText:
 
     def test_cuts(self):
         assert clean_text("x" * 1_000_000, limit=5) == "xxxxx"
+
+
+class TestPlain:
+    @pytest.mark.parametrize(
+        ("amount", "told"),
+        [
+            ("0", "0"),
+            ("100", "100"),
+            ("2.500", "2.5"),
+            ("1E+3", "1000"),
+            ("1E-18", "0.000000000000000001"),
+            (
+                "123456789012345678901234567890.000000000000000001",
+                "123456789012345678901234567890.000000000000000001",
+            ),
+        ],
+    )
+    def test_keeps_every_digit_and_no_zero_behind_them(self, amount, told):
+        assert plain(Decimal(amount)) == told

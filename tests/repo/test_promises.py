@@ -147,6 +147,7 @@ class TestViews:
             "withdraw",
             "release",
             "speed_up",
+            "fill",
         }
         wrong = {
             name

@@ -39,7 +39,7 @@ from tests.ocean.wire import Answer, FakeWire
 from tests.services.fakes import OWNER, Clock, FakeNode, make_report, refused
 
 GWEI = 10**9
-GAS = 300_000  # enough for each of our calls
+GAS = 500_000  # enough for each of our calls
 PROVIDER_KEY = "0x" + "5e" * 32
 PROVIDER = Address(Account.from_key(PROVIDER_KEY).address)
 RPC_URL = "http://chain.test:8545"

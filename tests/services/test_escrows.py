@@ -37,6 +37,7 @@ def act(harbour: Harbour) -> list[str]:
 class TestLook:
     def test_reads_what_is_available_and_what_is_locked_for_whom(self, harbour: Harbour) -> None:
         job = harbour.running(deposit_wei=3 * TOKEN, locked_wei=2 * TOKEN)
+        harbour.quay.wire.asked.clear()
 
         account = harbour.look()
 
@@ -46,6 +47,7 @@ class TestLook:
         assert int(lock["amount_wei"]) == 2 * TOKEN
         assert lock["expires_at"] > NOW.timestamp() + LOCK_S - 60
         assert account.trouble == ""
+        assert harbour.quay.wire.asked == ["eth_chainId", "eth_call", "eth_call"]
         assert harbour.far.called("jobs_of") == []  # while the money is locked there is nothing to ask
 
     def test_says_what_is_locked_by_nobody_that_is_known(self, harbour: Harbour) -> None:

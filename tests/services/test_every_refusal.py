@@ -249,7 +249,7 @@ ENDINGS: dict[tuple[str, int], Ending] = {
     ("51-compute-start-raw", 1): Ending("", "", "This is an Aquarius: it goes into the field for"),
     ("63-compute-start-paid", 1): Ending("", "", "This is an Aquarius: it goes into the field for"),
     ("64-compute-start-two-datasets", 1): Ending("", "", "This is an Aquarius: it goes into the field for"),
-    ("80-nonce-missing-parameter", 1): Ending("FAILED", "bad_request", "The request lacks a usable"),
+    ("80-nonce-missing-parameter", 1): Ending("STARTING", "", "The node has had this request before"),
     ("81-status-missing-consumer", 1): Ending("RUNNING", "", "The request lacks a usable consumerAddress"),
     ("82-start-access-service", 2): Ending("FAILED", "not_computable", "The chosen service of the dataset"),
     ("82-start-agreement-in-use", 2): Ending("FAILED", "order_in_use", "Another job with the same orders"),

@@ -116,8 +116,60 @@ class TestClean:
         settled(harbour)
         twin = builders.make_wallet(team=cast.other_team, label="twin")
         EscrowAccount.objects.create(wallet=twin, token=harbour.token, escrow=harbour.account.escrow)
+        assert found(harbour.quay) == []
+        EscrowAccount.objects.update(opening_wei=1)
+
+        assert kinds(harbour.quay) == ["escrow"]
+
+    def test_waits_for_a_withdrawal_that_is_mined_and_not_seen_yet(
+        self, harbour: Harbour, alice: Actor
+    ) -> None:
+        settled(harbour)
+        quay = harbour.quay
+        escrows.withdraw(actor=alice, account_id=harbour.account.pk, amount=None, now=quay.clock())
+        quay.automine(False)
+        acting.act(wallet_id=quay.wallet.pk, network_id=quay.network.pk, clock=quay.clock)
+        quay.mine()
+        assert harbour.funds() == (0, 0)
+
+        assert found(quay) == []
+
+    def test_expects_no_job_at_the_node_that_has_ended(self, harbour: Harbour) -> None:
+        settled(harbour)
+        harbour.far.jobs = []
+        harbour.quay.clock.tick(1)
 
         assert found(harbour.quay) == []
+
+    def test_tells_nothing_of_what_moved_on_while_the_chain_was_asked(self, quay: Quay) -> None:
+        waiting(quay)
+        quay.clock.tick(3600)
+
+        def give_up() -> None:
+            Transaction.objects.update(status=Transaction.Status.DROPPED)
+
+        quay.wire.before["eth_getTransactionReceipt"] = give_up
+
+        assert found(quay) == []
+
+    def test_takes_a_provider_s_start_that_is_under_way_for_no_stranger(self, quay: Quay) -> None:
+        job = paid(quay)
+        Job.objects.filter(pk=job.pk).update(
+            state=State.STARTING, node_job_id="", accepted_at=None, start_sent_at=NOW
+        )
+
+        assert found(quay) == []
+
+    def test_takes_a_number_that_another_program_s_waiting_transaction_has_for_no_gap(
+        self, quay: Quay
+    ) -> None:
+        job = one_order(quay)
+        quay.automine(False)
+        quay.elsewhere()
+        advance(job, quay.clock)
+        assert (only(job).nonce, only(job).status) == (1, "sent")
+
+        assert found(quay) == []
 
     def test_takes_a_start_that_is_under_way_for_no_stranger(self, harbour: Harbour) -> None:
         job = harbour.running()

@@ -57,7 +57,7 @@ MARKET = 3  # the development account to which the market's fees go
 
 @dataclass(frozen=True)
 class Sold:
-    """A datatoken for sale. base: what it is sold for; exchange_id: of its fixed rate."""
+    """A datatoken for sale. base: what it is sold for; exchange_id: of its rate; both empty where it is given away."""
 
     datatoken: Address
     base: str
@@ -75,7 +75,9 @@ def priced_on(deployed: Deployed) -> dict[str, Sold]:
     return sold
 
 
-def _sell(deployed: Deployed, *, base: str, decimals: int, rate_wei: int, market_fee: int) -> Sold:
+def _sell(
+    deployed: Deployed, *, base: str, decimals: int, rate_wei: int, market_fee: int, template: int = 1
+) -> Sold:
     chain, contracts = deployed.chain, deployed.contracts
     publisher, market = chain.account(0), chain.account(MARKET).address
     factory = Contract(chain, "ERC721Factory", contracts["ERC721Factory"])
@@ -83,18 +85,47 @@ def _sell(deployed: Deployed, *, base: str, decimals: int, rate_wei: int, market
         publisher,
         "createNftWithErc20WithFixedRate",
         (f"for {base}", "NFT", 1, "", True, publisher.address),
-        (1, [base, base], [publisher.address, publisher.address, market, ZERO_ADDRESS], [10**23, 0], []),
+        (
+            template,
+            [base, base],
+            [publisher.address, publisher.address, market, ZERO_ADDRESS],
+            [10**23, 0],
+            [],
+        ),
         (
             contracts["FixedPrice"],
             [contracts[base], publisher.address, market, ZERO_ADDRESS],
             [decimals, 18, rate_wei, market_fee, 1],
         ),
     )
-    (made,) = [log for log in receipt["logs"] if log["topics"][0] == _TOKEN_CREATED]
-    datatoken = Address("0x" + made["topics"][1][-40:])
+    datatoken = _created(receipt)
     exchange = Contract(chain, "FixedRateExchange", contracts["FixedPrice"])
     exchange_id = exchange.call("generateExchangeId", contracts[base], str(datatoken))
     return Sold(datatoken=datatoken, base=base, exchange_id=bytes(exchange_id))
+
+
+def _give_away(deployed: Deployed, *, template: int) -> Sold:
+    chain, contracts = deployed.chain, deployed.contracts
+    publisher, market = chain.account(0), chain.account(MARKET).address
+    receipt = Contract(chain, "ERC721Factory", contracts["ERC721Factory"]).send(
+        publisher,
+        "createNftWithErc20WithDispenser",
+        ("for nothing", "NFT", 1, "", True, publisher.address),
+        (
+            template,
+            ["free", "free"],
+            [publisher.address, publisher.address, market, ZERO_ADDRESS],
+            [10**23, 0],
+            [],
+        ),
+        (contracts["Dispenser"], ETHER, ETHER, True, ZERO_ADDRESS),
+    )
+    return Sold(datatoken=_created(receipt), base="", exchange_id=b"")
+
+
+def _created(receipt: dict[str, Any]) -> Address:
+    (made,) = [log for log in receipt["logs"] if log["topics"][0] == _TOKEN_CREATED]
+    return Address("0x" + made["topics"][1][-40:])
 
 
 @dataclass
@@ -387,6 +418,25 @@ class Tollhouse(Quay):
         sold = _sell(self.deployed, base=base, decimals=18, rate_wei=5 * ETHER // 2, market_fee=0)
         self.sold = {**self.sold, again: sold}
         return again
+
+    def publish_with_order(self, name: str) -> None:
+        """Publish a datatoken of template 2, at the price of the other one of that name; "free" is given away."""
+        if name == "free":
+            made = _give_away(self.deployed, template=2)
+        else:
+            known = self.sold[name]
+            decimals, rate, fee = (
+                (18, 5 * ETHER // 2, 0) if known.base == OCEAN else (6, 3 * ETHER, ETHER // 100)
+            )
+            made = _sell(
+                self.deployed,
+                base=known.base,
+                decimals=decimals,
+                rate_wei=rate,
+                market_fee=fee,
+                template=2,
+            )
+        self.sold = {**self.sold, name: made}
 
     def set_rate(self, name: str, rate_wei: int) -> None:
         """Change what a datatoken is sold for."""

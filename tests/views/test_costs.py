@@ -22,6 +22,7 @@ ONE = 10**18
 MOST = 2**256 - 1
 EVIL = "<img src=x onerror=1>"
 HTMX = {"HX-Request": "true"}
+OTHER = "0x" + "5F" * 20
 PAYEE = builders.RAW_ENVIRONMENT["consumerAddress"]
 P, Status = Transaction.Purpose, Transaction.Status
 
@@ -135,12 +136,26 @@ class TestCosts:
     def test_of_a_provider_name_its_fee(self, vera: Client, cast: Cast) -> None:
         quay = builders.make_provider_node()
         job = paid_job(cast, node=quay, escrow_need=None, state=State.FAILED)
-        pay(job, 3 * ONE, P.ORDER)
+        order = pay(job, 4 * ONE, P.ORDER)
+        builders.make_order(job=job, transaction=order, fee_token=TOKEN, fee_wei=3 * ONE)
 
         shown = text(section(vera, job))
 
+        assert "Paid 4 OCEAN" in shown
         assert "Of it, fees 3 OCEAN to the service, for its time" in shown
         assert "the fee was for the whole time" in shown
+
+    def test_of_an_order_in_two_tokens_name_both(self, vera: Client, cast: Cast) -> None:
+        builders.make_token("USDC", address=OTHER, decimals=6)
+        job = paid_job(cast, escrow_need=None)
+        pay(job, 4 * ONE, P.ORDER, also={OTHER: str(3 * 10**6)})
+
+        shown, table = text(section(vera, job)), text(section(vera, job, "orders"))
+
+        assert "Paid 4 OCEAN 3 USDC" in shown or "Paid 3 USDC 4 OCEAN" in shown
+        assert "Confirmed 4 OCEAN 3 USDC" in table
+        assert all(amount in text(vera.get("/coastal/").text) for amount in ("4 OCEAN", "3 USDC"))
+        assert all(amount in text(vera.get("/coastal/jobs/").text) for amount in ("4 OCEAN", "3 USDC"))
 
     @pytest.mark.parametrize("decimals", [0, 6, 18, 77])
     def test_show_the_largest_amounts_and_a_hostile_symbol_as_text(

@@ -157,7 +157,7 @@ class TestButtons:
         assert Transaction.objects.get().wish == Wish.FASTER
         assert "Speed up</button>" not in page(alice, job)
 
-    @pytest.mark.parametrize("act", ["speed-up", "cancel"])
+    @pytest.mark.parametrize("act", ["speed-up", "cancel", "fill"])
     def test_too_late_say_so(self, alice: Client, job: Job, act: str) -> None:
         tx = builders.make_transaction(job=job)
 
@@ -170,7 +170,7 @@ class TestButtons:
         assert "This transaction does not wait any more." in answer.text
         assert answer.request["PATH_INFO"] == f"/coastal/jobs/{job.pk}/"
 
-    @pytest.mark.parametrize("act", ["speed-up", "cancel"])
+    @pytest.mark.parametrize("act", ["speed-up", "cancel", "fill"])
     @pytest.mark.parametrize(("who", "status"), [("bob", 403), ("vera", 403), ("charlie", 404)])
     def test_are_refused_to_others(self, sign_in: Any, job: Job, act: str, who: str, status: int) -> None:
         tx = waiting(job)
@@ -178,12 +178,32 @@ class TestButtons:
         assert sign_in(who).post(f"/coastal/transactions/{tx.pk}/{act}/").status_code == status
         assert Transaction.objects.get().wish == ""
 
-    @pytest.mark.parametrize("act", ["speed-up", "cancel"])
+    @pytest.mark.parametrize("act", ["speed-up", "cancel", "fill"])
     def test_of_another_team_s_are_not_there(self, alice: Client, cast: Cast, act: str) -> None:
         theirs: Wallet = builders.make_wallet(team=cast.other_team)
         tx = builders.make_act(wallet=theirs, status=Status.SENT)
 
         assert alice.post(f"/coastal/transactions/{tx.pk}/{act}/").status_code == 404
+
+    @pytest.mark.parametrize(("gap", "offered"), [(True, True), (False, False)])
+    def test_fill_a_gap_where_one_waits_behind_it(
+        self, alice: Client, bob: Client, job: Job, gap: bool, offered: bool
+    ) -> None:
+        tx = waiting(job)
+        Transaction.objects.update(trouble=f"{Transaction.BEHIND_A_GAP if gap else ''}3 of this wallet.")
+
+        pages = [page(client, job) for client in (alice, bob)]
+
+        assert [f"/transactions/{tx.pk}/fill/" in html for html in pages] == [offered, False]
+
+    def test_fill_it_once(self, alice: Client, job: Job) -> None:
+        tx = waiting(job)
+        for _ in range(2):
+            answer = alice.post(f"/coastal/transactions/{tx.pk}/fill/")
+
+        assert answer.status_code == 302
+        planned = Transaction.objects.get(job=None)
+        assert (planned.purpose, planned.status) == (Transaction.Purpose.FILL, Status.PLANNED)
 
     def test_do_nothing_when_they_are_only_looked_at(self, alice: Client, job: Job) -> None:
         tx = waiting(job)

@@ -19,7 +19,7 @@ from django.utils.timezone import now as clock
 from jobs.access import Actor
 from jobs.errors import InvalidInput, PortalError
 from jobs.lifecycle import TERMINAL, State
-from jobs.ocean.units import is_did, to_wei
+from jobs.ocean.units import is_did, plain, to_wei
 from jobs.selectors import commands, portal
 from jobs.services import catalogue, choosing, launching, quoting, refreshing, teams
 from jobs.services.budget import Purpose
@@ -303,7 +303,7 @@ def _priced(*, actor: Actor, request: LaunchRequest, given: list[str]) -> tuple[
     missing = [total for total in sums if allowed[total.token] is None]
     if missing:
         add = " ".join(
-            f"--max-cost {total.exact.normalize():f}" + (f":{total.symbol}" if len(sums) > 1 else "")
+            f"--max-cost {plain(total.exact)}" + (f":{total.symbol}" if len(sums) > 1 else "")
             for total in sums
         )
         raise TooExpensive(
@@ -335,29 +335,29 @@ def _in_wei(total: Amount, allowed: Decimal) -> int:
 
 
 def _amount(amount: Amount) -> str:
-    return f"{amount.exact.normalize():f} {amount.symbol}"
+    return f"{plain(amount.exact)} {amount.symbol}"
 
 
 def _told(quote: Quote) -> dict[str, Any]:
     """Return a price as plain data; amounts are text, as they are exact."""
 
-    def plain(amount: Amount) -> dict[str, str]:
-        return {"token": amount.token, "symbol": amount.symbol, "amount": f"{amount.exact.normalize():f}"}
+    def data(amount: Amount) -> dict[str, str]:
+        return {"token": amount.token, "symbol": amount.symbol, "amount": plain(amount.exact)}
 
     return {
         "environment": quote.environment,
         "node": quote.node,
         "free": quote.free,
         "lines": [
-            {"what": line.what, **(plain(line.amount) if line.amount else {"amount": "0"})}
+            {"what": line.what, **(data(line.amount) if line.amount else {"amount": "0"})}
             for line in quote.lines
         ],
         "totals": [
-            plain(x.total) | {"wallet_has": plain(x.has)["amount"], "missing": plain(x.missing)["amount"]}
+            data(x.total) | {"wallet_has": data(x.has)["amount"], "missing": data(x.missing)["amount"]}
             for x in quote.sums
         ],
         "transactions": quote.transactions,
-        "gas": f"{quote.gas.normalize():f}",
+        "gas": plain(quote.gas),
         "troubles": list(quote.troubles),
     }
 
