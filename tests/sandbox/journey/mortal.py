@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.sandbox.journey.interrupted import Interruption
 from tests.sandbox.journey.nursery import Nursery
-from tests.sandbox.journey.portal import ROOT, Portal, living, wait_for
+from tests.sandbox.journey.portal import DEADLINE_S, ROOT, Ended, Portal, living, wait_for
 from tests.sandbox.running import Box
 
 PAST, FUTURE = "2001-01-01 00:00:00", "2100-01-01 00:00:00"
@@ -71,6 +71,19 @@ class Mortal(Portal):
     def undisturbed(self) -> dict[str, Any]:
         """What a program of the portal is started with that nothing happens to."""
         return asdict(self.interruption("never"))
+
+    def manage(self, *arguments: str) -> Ended:
+        """Run a manage.py command to its end, forked: most of its time would else go into imports."""
+        number = len(list(self.folder.glob("command-*")))
+        folder = self.folder / f"command-{number}"
+        folder.mkdir()
+        log = folder / "log"
+        # What a test does itself is no fact: nobody looks for writes that are not listed.
+        plain = Interruption(at="never", folder=str(folder))
+        child = self._nursery.start("manage.py", *arguments, log=log, interruption=asdict(plain))
+        code = child.wait(timeout=DEADLINE_S)
+        said = log.read_text()
+        return Ended(code=code, stdout=said, stderr=said)
 
     # killed
 

@@ -142,7 +142,7 @@ class Portal:
         script = f"{imports}{code}\nprint(json.dumps(answer, default=str))\n"
         ended = self.manage("shell", "-v", "0", "--no-imports", "-c", script)
         assert ended.code == 0, ended.stderr
-        return json.loads(ended.stdout)
+        return json.loads(ended.stdout.splitlines()[-1])  # warnings may stand before it
 
     def begin_launch(
         self,
