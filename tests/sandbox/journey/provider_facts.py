@@ -60,8 +60,9 @@ BEFORE = {
     "node away": both(died(STARTING), node_is_away),
     "node asked often": both(
         died("starting._accepted: move RUNNING"),
+        # The one request that may be made has just been made: what it would tell may already be the job's end.
         sql(
-            "DELETE FROM jobs_nodebudget",
+            "UPDATE jobs_nodebudget SET spent = json_array(strftime('%s', 'now') + 0.0)",
             f"UPDATE jobs_node SET requests_per_minute = 2, next_look_at = '{FUTURE}'",
         ),
     ),
