@@ -10,7 +10,7 @@ from tests.sandbox.journey.order_ways import (
     holds_something_else,
 )
 from tests.sandbox.journey.spender import OCEAN_WEI, Spender
-from tests.sandbox.journey.ways import Way, both, died, sql
+from tests.sandbox.journey.ways import Act, Way, both, died, sql
 
 NODE, PROVIDER = "ocean-node", "provider-v4"
 FREE_DATASET, PRICED_DATASET, ALGORITHM = "US Constitution", "Iris flowers", "Summary statistics"
@@ -67,13 +67,17 @@ def person_goes_on(portal: Spender) -> None:
     )
 
 
-WISHED = "UPDATE jobs_transaction SET wish = "
+def wished(what: str) -> Act:
+    """Have a person wish something of the transaction that waits."""
+    return sql(f"UPDATE jobs_transaction SET wish = '{what}' WHERE status = 'sent'")
+
+
 UNKNOWN_TOKEN = ("DELETE FROM jobs_spendinglimit", "DELETE FROM jobs_token")
 waits = both(blocks_take_long, died("sending.send: update 3"))
 first_order_reverts = both(died(PREPARED, nth=FIRST_ORDER), holds_something_else(ORDER_OF_NOTHING))
 
 CANCELLED = unstarted(
-    PaidWay(before=both(waits, sql(f"{WISHED}'cancel'")), calls=(), others=1),
+    PaidWay(before=both(waits, wished("cancel")), calls=(), others=1),
     state="FAILED",
     reason="transaction_cancelled",
 )
@@ -84,9 +88,9 @@ MONEY_WAYS = {
     "token not known": unstarted(
         PaidWay(before=sql(*UNKNOWN_TOKEN), calls=()), state="FAILED", reason="over_limit"
     ),
-    "sped up": PaidWay(before=both(waits, sql(f"{WISHED}'faster'")), after=block_comes),
+    "sped up": PaidWay(before=both(waits, wished("faster")), after=block_comes),
     "a person speeds up": PaidWay(before=waits, after=block_comes),
-    "cancelled too late": PaidWay(before=both(waits, sql(f"{WISHED}'cancel'")), after=block_comes),
+    "cancelled too late": PaidWay(before=both(waits, wished("cancel")), after=block_comes),
     "cancelled": replace(CANCELLED, after=block_comes),
     "cancelled and mined": replace(
         CANCELLED, before=both(CANCELLED.before, died("sending.send: send"), block_comes)
