@@ -16,7 +16,7 @@ from jobs.errors import CannotOrder
 from jobs.lifecycle import State
 from jobs.models import Job, JobEvent
 from jobs.ocean.compute import ComputeBackend, JobReport
-from jobs.ocean.errors import BadAnswer, OceanError
+from jobs.ocean.errors import BadAnswer, OceanError, Rejected
 from jobs.ocean.units import Address
 from jobs.services import asking, ordering, payments
 from jobs.services.budget import OutOfBudget, Purpose, check
@@ -159,7 +159,7 @@ def start(*, job: Job, holder: str, clock: Clock) -> None:
                 return
             _note_earlier_jobs(job=job, backend=backend)
             with asking.doubting(backend=backend, dids=_dids(job) if job.node.can.orders else ()):
-                report = _send_start(job=job, holder=holder, backend=backend, clock=clock)
+                report = _sent_or_found(job=job, holder=holder, backend=backend, clock=clock)
         if report is not None and _this_job(job=job, reports=[report]) is None:
             raise BadAnswer(
                 "The node answered with another job than the one it was asked to start.",
@@ -265,6 +265,22 @@ def _this_job(*, job: Job, reports: Iterable[JobReport]) -> JobReport | None:
     same = Job.objects.filter(node_id=job.node_id, node_job_id__in=[report.long_id for report in fitting])
     taken = set(same.exclude(pk=job.pk).values_list("node_job_id", flat=True))
     return next((report for report in fitting if report.long_id not in taken), None)
+
+
+def _sent_or_found(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock) -> JobReport | None:
+    """Send the start. Where its order is said to be in use, that may be by this very job.
+
+    What stands between may have delivered the start twice, and the answer is that to the second; the first is in the list.
+    """
+    try:
+        return _send_start(job=job, holder=holder, backend=backend, clock=clock)
+    except Rejected as error:
+        if error.code != "order_in_use":
+            raise
+        found = _this_job(job=job, reports=backend.jobs_of(owner=Address(job.wallet.address)))
+        if found is None:
+            raise
+        return found
 
 
 def _send_start(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock) -> JobReport | None:

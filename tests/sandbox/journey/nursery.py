@@ -97,6 +97,7 @@ def main() -> None:
             continue
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
+        (exits / str(os.getpid())).unlink(missing_ok=True)  # of an earlier process with the same number
         print(os.getpid(), flush=True)  # not before there is a group that can be killed
         log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         for number, file in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):
