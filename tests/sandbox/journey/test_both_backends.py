@@ -225,9 +225,10 @@ class TestWhileItRuns:
             "a queue with nothing but the pulse",
         )
         path, before = backend.status, _asked(portal, backend.status)
+        # Read before the command: the worker may have looked before a slow machine has ended the command's process.
+        reports = {job: portal.job(job)["report_at"] for job in jobs}
 
         portal.call(f"answer = refreshing.check_now(job_ids=[uuid.UUID(x) for x in {jobs!r}], now=clock())")
-        reports = {job: portal.job(job)["report_at"] for job in jobs}
         wait_for(
             lambda: all(portal.job(job)["report_at"] != reports[job] for job in jobs),
             "a fresh report of each",
