@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
@@ -71,7 +72,10 @@ class PortalMiddleware:
         if not request.user.is_authenticated:
             return _to_login(request)
         found = portal.membership(
-            user_id=request.user.pk, name=str(request.user), slug=str(kwargs["team"]).lower()
+            user_id=request.user.pk,
+            name=str(request.user),
+            slug=str(kwargs["team"]).lower(),
+            origin=client_address(request),
         )
         if found is None:
             raise Http404
@@ -122,6 +126,18 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         "actor": getattr(request, "actor", None),
         "portal": SimpleLazyObject(lambda: portal.chrome(team_id=team.id, now=timezone.now())),
     }
+
+
+def client_address(request: HttpRequest) -> str:
+    """Return the network address that a request came from.
+
+    Behind a proxy that is what the proxy added last: everything before it is the client's own word.
+    """
+    if settings.BEHIND_PROXY:
+        forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+        if forwarded:
+            return forwarded[:100]
+    return str(request.META.get("REMOTE_ADDR", ""))[:100]
 
 
 def _wants_fragment(request: HttpRequest) -> bool:

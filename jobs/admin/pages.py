@@ -14,6 +14,7 @@ from jobs import models
 from jobs.access import Actor
 from jobs.errors import PortalError
 from jobs.models.teams import Role
+from jobs.web import client_address
 
 if TYPE_CHECKING:  # Django's admin classes take no type arguments when the program runs
     Page = admin.ModelAdmin[Any]
@@ -49,7 +50,13 @@ class Written:
 
 def operator(request: HttpRequest, team_id: int) -> Actor:
     """Return the operator as an actor in a team; the history shows their name."""
-    return Actor(user_id=request.user.pk, name=f"{request.user} (operator)", team_id=team_id, role=Role.OWNER)
+    return Actor(
+        user_id=request.user.pk,
+        name=f"{request.user} (operator)",
+        team_id=team_id,
+        role=Role.OWNER,
+        origin=client_address(request),
+    )
 
 
 def each(request: HttpRequest, rows: QuerySet[Any], act: Callable[[Any], str], noun: str) -> None:

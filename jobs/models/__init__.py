@@ -1,7 +1,9 @@
 """The records. One module per part of the domain; import them from here."""
 
+from jobs.models.audit import Act, AuditEntry, AuditHead
 from jobs.models.catalogue import Algorithm, Asset, Dataset
 from jobs.models.jobs import Job, JobEvent, JobInput, LogChunk, Pulse, Result
+from jobs.models.letters import Letter
 from jobs.models.networks import Environment, Network, Node, NodeBudget
 from jobs.models.orders import (
     ChainNonce,
@@ -12,19 +14,27 @@ from jobs.models.orders import (
     Token,
     Transaction,
 )
-from jobs.models.teams import Membership, Team, User
-from jobs.models.wallets import NodeToken, NonceLease, Wallet
+from jobs.models.sharing import ShareLink
+from jobs.models.teams import Invitation, Membership, Team, User
+from jobs.models.wallets import Balance, BalanceLook, NodeToken, NonceLease, Wallet, WalletGrant
 
 __all__ = [
+    "Act",
     "Algorithm",
     "Asset",
+    "AuditEntry",
+    "AuditHead",
+    "Balance",
+    "BalanceLook",
     "ChainNonce",
     "Dataset",
     "Environment",
     "EscrowAccount",
+    "Invitation",
     "Job",
     "JobEvent",
     "JobInput",
+    "Letter",
     "LogChunk",
     "Membership",
     "Network",
@@ -36,10 +46,12 @@ __all__ = [
     "Pulse",
     "Reconciliation",
     "Result",
+    "ShareLink",
     "SpendingLimit",
     "Team",
     "Token",
     "Transaction",
     "User",
     "Wallet",
+    "WalletGrant",
 ]

@@ -144,6 +144,14 @@ class Job(models.Model):
         help_text="Travels to the node, where anyone can read it: opaque.",
     )
     launched_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    handed_to = models.ForeignKey(
+        User,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Whose job it is now, where the launcher has left.",
+    )
     rerun_of = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="jobs")
@@ -283,6 +291,11 @@ class Job(models.Model):
         return self.name
 
     @property
+    def owner_id(self) -> int | None:
+        """Whose own job it is: the launcher's, unless it was handed on."""
+        return self.handed_to_id if self.handed_to_id is not None else self.launched_by_id
+
+    @property
     def needs_price(self) -> bool:
         """Whether somebody has to look at a price before the same job is launched again."""
         return not self.free or bool(self.most)
@@ -329,6 +342,8 @@ class JobEvent(models.Model):
         TROUBLE = "trouble", "Trouble"
         RESULT = "result", "Result"
         DOWNLOADED = "downloaded", "Downloaded"
+        HANDED_ON = "handed_on", "Handed on"
+        REMOVED = "removed", "Results removed"
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events")
     at = models.DateTimeField()
@@ -373,6 +388,7 @@ class Result(models.Model):
         PENDING = "pending", "Not fetched yet"
         ARCHIVED = "archived", "Archived"
         FAILED = "failed", "Could not be fetched"
+        REMOVED = "removed", "Removed"
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="results")
     index = models.PositiveIntegerField(help_text="Position in the node's list when the job had ended.")
@@ -389,6 +405,9 @@ class Result(models.Model):
     attempts = models.PositiveIntegerField(default=0)
     next_try_at = models.DateTimeField(null=True, blank=True)
     archived_at = models.DateTimeField(null=True, blank=True)
+    removed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the team's rule deleted the file."
+    )
     unpacked_at = models.DateTimeField(
         null=True, blank=True, help_text="When the files of this archive became results of their own."
     )

@@ -5,17 +5,18 @@ from __future__ import annotations
 from django.db import models
 from django.db.models.functions import Lower
 
-from jobs.models.networks import Node
+from jobs.models.amounts import WeiField
+from jobs.models.networks import Network, Node
 from jobs.models.teams import Team, User
 
 
 class Wallet(models.Model):
-    """An address of the team whose key the portal holds encrypted. The key is never shown again."""
+    """An address of the team. Its key is held encrypted and never shown again; a watched address has none here."""
 
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="wallets")
     label = models.CharField(max_length=60)
     address = models.CharField(max_length=42, help_text="Checksummed.")
-    encrypted_key = models.BinaryField(editable=False)
+    encrypted_key = models.BinaryField(editable=False, null=True)
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField()
     disabled_at = models.DateTimeField(null=True, blank=True)
@@ -28,6 +29,58 @@ class Wallet(models.Model):
 
     def __str__(self) -> str:
         return f"{self.label} ({self.address[:6]}…{self.address[-4:]})"
+
+    @property
+    def watch_only(self) -> bool:
+        """Whether the portal only looks at this address: nothing can be signed with it here."""
+        return self.encrypted_key is None
+
+
+class WalletGrant(models.Model):
+    """A person's right to spend from a wallet; their role has to include launching as well."""
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.CASCADE, related_name="grants")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="wallet_grants")
+    granted_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    granted_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["wallet", "user"], name="wallet_grant_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} may spend from {self.wallet}"
+
+
+class BalanceLook(models.Model):
+    """When a wallet's balances on a network were read, and when they are read again."""
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.CASCADE, related_name="balance_looks")
+    network = models.ForeignKey(Network, on_delete=models.CASCADE, related_name="+")
+    looked_at = models.DateTimeField(null=True, blank=True)
+    next_look_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    trouble = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["wallet", "network"], name="balance_look_once")]
+
+    def __str__(self) -> str:
+        return f"{self.wallet} on {self.network}"
+
+
+class Balance(models.Model):
+    """What a wallet held of a token when it was looked at. token: empty for what the network's gas is paid in."""
+
+    look = models.ForeignKey(BalanceLook, on_delete=models.CASCADE, related_name="balances")
+    token = models.ForeignKey("Token", on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    amount_wei = WeiField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["look", "token"], name="balance_once", nulls_distinct=False)
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.token or 'gas'} of {self.look}"
 
 
 class NonceLease(models.Model):
@@ -59,8 +112,15 @@ class NodeToken(models.Model):
 
     wallet = models.ForeignKey(Wallet, on_delete=models.CASCADE, related_name="node_tokens")
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="+")
-    encrypted_token = models.BinaryField(editable=False)
-    expires_at = models.DateTimeField()
+    wanted = models.BooleanField(
+        default=True, help_text="Renewed before it expires; if not wanted, it is given back to the node."
+    )
+    encrypted_token = models.BinaryField(editable=False, null=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    next_try_at = models.DateTimeField(
+        null=True, blank=True, db_index=True, help_text="When it is renewed, or given back."
+    )
+    trouble = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

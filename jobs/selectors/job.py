@@ -203,7 +203,7 @@ def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
     paid = transactions_of(job) if can.orders or job.needs_price else []
     known = amounts.names(addresses=costs.tokens_of(job, paid))
     lines = rows_of(paid, actor=actor, known=known, now=now)
-    mine = actor.may_stop(launched_by_id=job.launched_by_id)
+    mine = actor.may_stop(owner_id=job.owner_id)
     stoppable = word.active and state != State.COLLECTING
     return JobPage(
         id=job.pk,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, Q, Subquery
 
-from jobs.access import Action, Actor
+from jobs.access import IF_TEAM_LETS, Action, Actor
 from jobs.lifecycle import ACTIVE, State
 from jobs.models import Membership, Pulse, Team
 from jobs.models.teams import Role
@@ -34,6 +34,9 @@ class TeamFacts:
     may_launch: bool
     may_edit_catalogue: bool
     may_manage_wallets: bool
+    may_manage_members: bool
+    may_set_up: bool
+    may_read_record: bool
     others: tuple[TeamLink, ...]
 
 
@@ -47,15 +50,22 @@ class Chrome:
     worker_beat_at: datetime | None
 
 
-def membership(*, user_id: int, name: str, slug: str) -> tuple[Actor, TeamFacts] | None:
-    """Return who the person is in the team, and the team; None for anybody else."""
+def membership(*, user_id: int, name: str, slug: str, origin: str = "") -> tuple[Actor, TeamFacts] | None:
+    """Return who the person is in the team, and the team; None for anybody else. origin: where the request came from."""
     rows = list(
         Membership.objects.filter(user_id=user_id).select_related("team").order_by("team__name", "team_id")
     )
     mine = next((row for row in rows if row.team.slug == slug), None)
     if mine is None:
         return None
-    actor = Actor(user_id=user_id, name=name, team_id=mine.team_id, role=Role(mine.role))
+    actor = Actor(
+        user_id=user_id,
+        name=name,
+        team_id=mine.team_id,
+        role=Role(mine.role),
+        lets=frozenset(setting for setting in IF_TEAM_LETS.values() if getattr(mine.team, setting)),
+        origin=origin,
+    )
     others = tuple(TeamLink(slug=r.team.slug, name=r.team.name) for r in rows if r is not mine)
     facts = TeamFacts(
         id=mine.team_id,
@@ -65,6 +75,9 @@ def membership(*, user_id: int, name: str, slug: str) -> tuple[Actor, TeamFacts]
         may_launch=actor.may(Action.LAUNCH),
         may_edit_catalogue=actor.may(Action.EDIT_CATALOGUE),
         may_manage_wallets=actor.may(Action.MANAGE_WALLETS),
+        may_manage_members=actor.may(Action.MANAGE_MEMBERS),
+        may_set_up=actor.may(Action.SET_UP_TEAM),
+        may_read_record=actor.may(Action.READ_MONEY_RECORD),
         others=others,
     )
     return actor, facts

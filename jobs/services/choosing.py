@@ -227,7 +227,7 @@ def _refuse_to_replace(*, actor: Actor, job_id: uuid.UUID | None) -> None:
             field="instead_of",
             code="not_waiting",
         )
-    if not actor.may_stop(launched_by_id=job.launched_by_id):
+    if not actor.may_stop(owner_id=job.owner_id):
         raise NotAllowed(
             f"Your role in this team is {actor.role}: you may not end the job that this one was to replace. "
             "Ask who launched it, or an admin."

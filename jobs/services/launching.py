@@ -282,7 +282,7 @@ def _launched(*, actor: Actor, launch_key: uuid.UUID) -> uuid.UUID | None:
 
 
 def _require_stop(*, actor: Actor, job: Job) -> None:
-    if not actor.may_stop(launched_by_id=job.launched_by_id):
+    if not actor.may_stop(owner_id=job.owner_id):
         raise NotAllowed(
             f"Your role in this team is {actor.role}: you may not stop or end this job. "
             "Ask who launched it, or an admin."

@@ -60,4 +60,4 @@ def operator(*, team: str, name: str = "the command line") -> Actor:
     if found is None:
         known = ", ".join(Team.objects.order_by("slug").values_list("slug", flat=True)[:10]) or "none yet"
         raise Missing(f"There is no team “{team}”. Teams here: {known}.")
-    return Actor(user_id=None, name=name, team_id=found.pk, role=Role.OWNER)
+    return Actor(user_id=None, name=name, team_id=found.pk, role=Role.OWNER, origin="command line")

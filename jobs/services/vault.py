@@ -19,6 +19,12 @@ class VaultLocked(PortalError):
     code = "vault_locked"
 
 
+class NoKey(PortalError):
+    """The portal only watches this address: it has no key to sign with."""
+
+    code = "no_key"
+
+
 def seal(secret: bytes) -> bytes:
     """Encrypt a secret for storage."""
     return _fernet().encrypt(secret)
@@ -29,6 +35,7 @@ def signer(wallet: Wallet) -> Signer:
 
     Raises:
         VaultLocked: none of the portal's keys opens it.
+        NoKey: the wallet is only watched.
     """
     return Signer(_open(wallet.encrypted_key, f"The key of the wallet “{wallet.label}”"))
 
@@ -42,7 +49,9 @@ def token_text(token: NodeToken) -> str:
     return _open(token.encrypted_token, f"The node token of “{token.wallet.label}”").decode()
 
 
-def _open(sealed: bytes | memoryview, what: str) -> bytes:
+def _open(sealed: bytes | memoryview | None, what: str) -> bytes:
+    if sealed is None:
+        raise NoKey(f"{what} is not in the portal, so nothing can be signed with it here.")
     try:
         return _fernet().decrypt(bytes(sealed))
     except InvalidToken:

@@ -61,8 +61,8 @@ class TestMayStop:
         ],
     )
     def test_depends_on_role_and_launcher(self, role: Role, own: bool, other: bool) -> None:
-        assert actor(role).may_stop(launched_by_id=1) == own
-        assert actor(role).may_stop(launched_by_id=2) == other
+        assert actor(role).may_stop(owner_id=1) == own
+        assert actor(role).may_stop(owner_id=2) == other
 
     def test_does_not_take_nobody_for_oneself(self) -> None:
-        assert not actor(Role.LAUNCHER, user_id=None).may_stop(launched_by_id=None)
+        assert not actor(Role.LAUNCHER, user_id=None).may_stop(owner_id=None)

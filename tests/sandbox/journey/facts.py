@@ -16,6 +16,7 @@ ON_THE_WAY = {
 ASIDE = {
     "agreements": "reads only",
     "asking": "reads only",
+    "audit": "part of the act that it tells of",
     "holders": "reads only",
     "catalogue": "what is published, for all jobs",
     "choosing": "reads only",
