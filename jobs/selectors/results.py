@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
+from jobs.access import Action, Actor, require
 from jobs.errors import Missing
 from jobs.models import Result
 
@@ -24,17 +25,21 @@ class ResultPage:
     is_log: bool
 
 
-def detail(*, team_id: int, job_id: uuid.UUID, result_id: int) -> ResultPage:
+def detail(*, actor: Actor, job_id: uuid.UUID, result_id: int) -> ResultPage:
     """Return a result of the team; one query.
 
     Raises:
         Missing: no such result of such a job in this team.
+        NotAllowed: the role does not include looking at it.
     """
     row = (
-        Result.objects.filter(pk=result_id, job_id=job_id, job__team_id=team_id).select_related("job").first()
+        Result.objects.filter(pk=result_id, job_id=job_id, job__team_id=actor.team_id)
+        .select_related("job")
+        .first()
     )
     if row is None:
         raise Missing("There is no such result in this team.")
+    require(actor, Action.SEE_LOGS if row.is_log else Action.SEE_RESULTS)
     return ResultPage(
         id=row.pk,
         job_id=row.job_id,
@@ -44,5 +49,5 @@ def detail(*, team_id: int, job_id: uuid.UUID, result_id: int) -> ResultPage:
         sha256=row.sha256,
         here=row.status == Result.Status.ARCHIVED,
         trouble=row.trouble,
-        is_log=row.kind.endswith("Log"),
+        is_log=row.is_log,
     )

@@ -141,11 +141,11 @@ def peek(*, actor: Actor, job_id: uuid.UUID, result_id: int, max_bytes: int, fro
 
 
 def _archived(*, actor: Actor, job_id: uuid.UUID, result_id: int) -> Result:
-    require(actor, Action.SEE)
-    result = Result.objects.filter(
-        pk=result_id, job_id=job_id, job__team_id=actor.team_id, status=Result.Status.ARCHIVED
-    ).first()
-    if result is None or not default_storage.exists(_stored(result)):
+    result = Result.objects.filter(pk=result_id, job_id=job_id, job__team_id=actor.team_id).first()
+    if result is None:
+        raise Missing("There is no such result in this team.")
+    require(actor, Action.SEE_LOGS if result.is_log else Action.SEE_RESULTS)
+    if result.status != Result.Status.ARCHIVED or not default_storage.exists(_stored(result)):
         raise Missing("This result is not in the portal's archive.")
     return result
 
