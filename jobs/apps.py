@@ -1,6 +1,7 @@
 """The Django application."""
 
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 
 class JobsConfig(AppConfig):
@@ -13,3 +14,9 @@ class JobsConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks."""
         from jobs import checks  # noqa: F401  # importing registers them
+
+
+class OperatorsConfig(AdminConfig):
+    """Django's admin, with the site whose pages write the audit record."""
+
+    default_site = "jobs.operators.OperatorSite"

@@ -38,6 +38,7 @@ class Act(models.TextChoices):
     JOB_GIVEN_UP = "job.given_up", "Ended a job"
     JOB_HANDED_ON = "job.handed_on", "Handed a job on"
     DOWNLOADED = "job.downloaded", "Downloaded a result"
+    LOOKED = "job.looked_at", "Looked at a result"
     RESULTS_REMOVED = "job.results_removed", "Removed results"
     SHARED = "job.shared", "Made a link for outside"
     SHARE_OPENED = "job.share_opened", "Opened a link from outside"
@@ -97,7 +98,10 @@ class AuditEntry(models.Model):
     hash = models.CharField(max_length=64)
 
     class Meta:
-        indexes = [models.Index(fields=["team", "-number"], name="audit_of_team")]
+        indexes = [
+            models.Index(fields=["team", "-number"], name="audit_of_team"),
+            models.Index(fields=["team", "kind", "object_id", "-number"], name="audit_of_object"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.number}: {self.who} {self.act}"
