@@ -142,9 +142,15 @@ def peek(*, actor: Actor, job_id: uuid.UUID, result_id: int, max_bytes: int, fro
 
 def _archived(*, actor: Actor, job_id: uuid.UUID, result_id: int) -> Result:
     require(actor, Action.SEE)
+    known = (Result.Status.ARCHIVED, Result.Status.REMOVED)
     result = Result.objects.filter(
-        pk=result_id, job_id=job_id, job__team_id=actor.team_id, status=Result.Status.ARCHIVED
+        pk=result_id, job_id=job_id, job__team_id=actor.team_id, status__in=known
     ).first()
+    if result is not None and result.removed_at is not None:
+        raise Missing(
+            f"This result was removed on {result.removed_at:%Y-%m-%d} by the team's rule for how long results are kept.",
+            code="removed",
+        )
     if result is None or not default_storage.exists(_stored(result)):
         raise Missing("This result is not in the portal's archive.")
     return result
@@ -295,7 +301,7 @@ def _unpack(*, job: Job, archive: Result, alive: Callable[[int], None], clock: C
                 path=item.path,
                 defaults={"name": PurePosixPath(item.path).name, "kind": OUTPUT},
             )
-            if result.status == Result.Status.ARCHIVED:
+            if result.status in (Result.Status.ARCHIVED, Result.Status.REMOVED):
                 continue
             try:
                 _archive(job=job, result=result, blocks=item.blocks(), alive=alive, clock=clock)
@@ -374,7 +380,8 @@ def _note_repaired(*, job: Job, now: datetime) -> None:
 
 
 def _missing(job: Job) -> QuerySet[Result]:
-    return Result.objects.filter(job=job, path="").exclude(status=Result.Status.ARCHIVED)
+    there_or_gone = (Result.Status.ARCHIVED, Result.Status.REMOVED)  # what was removed is not fetched again
+    return Result.objects.filter(job=job, path="").exclude(status__in=there_or_gone)
 
 
 def _missing_note(count: int) -> str:
