@@ -34,6 +34,7 @@ class Task(StrEnum):
     RECONCILE = "jobs.tasks.reconcile"
     LOOK_AT_NODE = "jobs.tasks.look_at_node"
     REMOVE_RESULTS = "jobs.tasks.remove_results"
+    SEND_LETTER = "jobs.tasks.send_letter"
     TELL = "jobs.tasks.tell"
 
 

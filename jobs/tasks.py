@@ -24,6 +24,7 @@ from jobs.services import (
     nodes,
     notifications,
     payments,
+    posting,
     reconciling,
     refreshing,
     results,
@@ -118,3 +119,13 @@ def remove_results(**_: Any) -> None:
 def tell(event_id: int, **_: Any) -> None:
     """Write to whom it concerns that something happened to a job."""
     notifications.tell(event_id=event_id, now=clock())
+
+
+def send_letter(letter_id: int, **_: Any) -> None:
+    """Send an e-mail that waits in the outbox."""
+    try:
+        posting.send(letter_id=letter_id, clock=clock)
+    except (
+        Exception
+    ):  # whether it was sent is not known: the letter says so after a while, and stays where it is
+        log.exception("letter %s", letter_id)

@@ -41,7 +41,9 @@ class ProfileForm(PortalForm):
         theme = self.fields["theme"]
         assert isinstance(theme, forms.ChoiceField)
         theme.choices = list(page.themes.items())
-        self.fields["full_name"].help_text = "What colleagues and the team's record see. Empty: your user name."
+        self.fields[
+            "full_name"
+        ].help_text = "What colleagues and the team's record see. Empty: your user name."
         self.fields["time_zone"].help_text = f"A place, such as Europe/Berlin. Empty: {page.portal_zone}."
 
     def profile(self) -> Profile:

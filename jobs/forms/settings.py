@@ -25,7 +25,9 @@ class SettingsForm(PortalForm):
         required=False,
         coerce=int,
         empty_value=None,
-        error_messages={"invalid_choice": "This wallet cannot be chosen: it is not the team's, or is disabled."},
+        error_messages={
+            "invalid_choice": "This wallet cannot be chosen: it is not the team's, or is disabled."
+        },
     )
     default_node = forms.TypedChoiceField(
         label="Node",
@@ -48,7 +50,8 @@ class SettingsForm(PortalForm):
         max_value=DAYS_MAX,
         help_text="From a job's end on. Empty: for ever.",
         error_messages=dict.fromkeys(
-            ("invalid", "min_value", "max_value"), f"Enter a whole number of days, 1 to {DAYS_MAX}, or nothing."
+            ("invalid", "min_value", "max_value"),
+            f"Enter a whole number of days, 1 to {DAYS_MAX}, or nothing.",
         ),
     )
     launchers_run_code = forms.BooleanField(label="Launchers may run code of their own", required=False)
@@ -99,7 +102,9 @@ class SettingsForm(PortalForm):
 
 def values_of(rules: Rules, *, shown: Rules) -> dict[str, Any]:
     """Return rules as the form's values, as if somebody had entered them on a page that showed `shown`."""
-    entered = {name: value for name, value in asdict(rules).items() if value is not None and value is not False}
+    entered = {
+        name: value for name, value in asdict(rules).items() if value is not None and value is not False
+    }
     return entered | {"shown": json.dumps(asdict(shown))}
 
 

@@ -32,6 +32,7 @@ ALGORITHM_LOG = "algorithmLog"
 # Where transactions change under an open page; and where a job has not been sent to a node yet.
 _PAYS = frozenset({State.PAYING, State.NEEDS_ATTENTION})
 _BEFORE_START = frozenset({State.REQUESTED, State.PAYING, State.PAID, State.STARTING})
+_TOLD_OTHERWISE = frozenset({Result.Status.ARCHIVED, Result.Status.REMOVED})
 _SHOWN_SUFFIXES = (
     {".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg"},
     {".csv", ".tsv"},
@@ -74,7 +75,10 @@ class EventRow:
 
 @dataclass(frozen=True)
 class ResultRow:
-    """A file that came out. size in bytes; kind: in words; trouble: why it is not, or not wholly, here."""
+    """A file that came out. size in bytes; kind: in words; trouble: why it is not, or not wholly, here.
+
+    removed_at: when the team's rule removed it.
+    """
 
     id: int
     name: str
@@ -82,6 +86,7 @@ class ResultRow:
     size: int | None
     sha256: str
     here: bool
+    removed_at: datetime | None
     trouble: str
     is_log: bool
     packed: bool
@@ -106,6 +111,7 @@ class JobPage:
     takes money for it although it failed or was stopped. needs_price: it is not run again without a look at its price.
     may_choose: it waits for a person before it was started, and may be launched elsewhere.
     algorithm_id: None for code of one's own, which is own_code then.
+    removed_at: when the team's rule removed files of it; log_removed_at: when its log was among them.
     """
 
     id: uuid.UUID
@@ -134,6 +140,8 @@ class JobPage:
     log: LogPart
     log_mode: str
     log_result_id: int | None
+    log_removed_at: datetime | None
+    removed_at: datetime | None
     results: tuple[ResultRow, ...]
     showcase: tuple[ResultRow, ...]
     inputs: tuple[InputRow, ...]
@@ -239,6 +247,8 @@ def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
         log=log,
         log_mode=log_mode,
         log_result_id=log_result,
+        log_removed_at=next((r.removed_at for r in results if r.kind == ALGORITHM_LOG), None),
+        removed_at=max((r.removed_at for r in rows if r.removed_at), default=None),
         results=rows,
         showcase=_showcase(rows),
         inputs=tuple(_input(row) for row in inputs),
@@ -376,7 +386,8 @@ def _result(result: Result) -> ResultRow:
         size=result.size,
         sha256=result.sha256,
         here=result.status == Result.Status.ARCHIVED,
-        trouble=result.trouble or ("" if result.status == Result.Status.ARCHIVED else "Not fetched yet."),
+        removed_at=result.removed_at,
+        trouble=result.trouble or ("" if result.status in _TOLD_OTHERWISE else "Not fetched yet."),
         is_log=result.kind in kinds,
         packed=packed,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 
 from jobs.errors import Missing
 from jobs.models import Result
@@ -11,7 +12,7 @@ from jobs.models import Result
 
 @dataclass(frozen=True)
 class ResultPage:
-    """A result and the job it belongs to. size in bytes; name: with its path."""
+    """A result and the job it belongs to. size in bytes; name: with its path. removed_at: when the team's rule did it."""
 
     id: int
     job_id: uuid.UUID
@@ -20,6 +21,7 @@ class ResultPage:
     size: int
     sha256: str
     here: bool
+    removed_at: datetime | None
     trouble: str
     is_log: bool
 
@@ -43,6 +45,7 @@ def detail(*, team_id: int, job_id: uuid.UUID, result_id: int) -> ResultPage:
         size=row.size or 0,
         sha256=row.sha256,
         here=row.status == Result.Status.ARCHIVED,
+        removed_at=row.removed_at,
         trouble=row.trouble,
         is_log=row.kind.endswith("Log"),
     )

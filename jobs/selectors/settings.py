@@ -92,7 +92,9 @@ def rules_of(team: Team) -> Rules:
 
 def _wallets(*, team_id: int) -> tuple[Option, ...]:
     rows = Wallet.objects.filter(team_id=team_id, disabled_at=None, encrypted_key__isnull=False)
-    return tuple(Option(id=pk, name=label) for pk, label in rows.order_by("label", "pk").values_list("pk", "label"))
+    return tuple(
+        Option(id=pk, name=label) for pk, label in rows.order_by("label", "pk").values_list("pk", "label")
+    )
 
 
 def _chosen_wallet(wallet: Wallet | None, *, usable: tuple[Option, ...]) -> Option | None:
@@ -102,7 +104,9 @@ def _chosen_wallet(wallet: Wallet | None, *, usable: tuple[Option, ...]) -> Opti
 
 
 def _nodes() -> tuple[Option, ...]:
-    return tuple(Option(id=pk, name=name) for pk, name in Node.objects.order_by("name", "pk").values_list("pk", "name"))
+    return tuple(
+        Option(id=pk, name=name) for pk, name in Node.objects.order_by("name", "pk").values_list("pk", "name")
+    )
 
 
 def _places() -> tuple[PlaceOption, ...]:

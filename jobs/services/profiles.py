@@ -30,7 +30,7 @@ def change(*, person: Person, wanted: Profile, now: datetime) -> bool:
     wanted = replace(wanted, full_name=" ".join(wanted.full_name.split()))
     _check(wanted)
     with transaction.atomic():
-        user = User.objects.select_for_update().filter(pk=person.user_id).first()
+        user = User.objects.select_for_update().filter(pk=person.user_id or 0).first()
         if user is None:
             raise Missing("There is no such person.")
         before, after = asdict(profile_of(user)), asdict(wanted)
@@ -61,7 +61,9 @@ def change(*, person: Person, wanted: Profile, now: datetime) -> bool:
 def _check(wanted: Profile) -> None:
     first, _, last = wanted.full_name.partition(" ")
     if len(first) > NAME_MAX or len(last) > NAME_MAX or not wanted.full_name.isprintable():
-        raise InvalidInput(f"A name has at most {NAME_MAX} characters, and stands on one line.", field="full_name")
+        raise InvalidInput(
+            f"A name has at most {NAME_MAX} characters, and stands on one line.", field="full_name"
+        )
     if wanted.time_zone and wanted.time_zone not in zones():
         raise InvalidInput(
             "There is no such time zone. Its name is that of a place, such as Europe/Berlin; empty is the portal's own.",

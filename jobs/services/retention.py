@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from django.core.files.storage import default_storage
 from django.db import transaction
-from django.db.models import F, Q, Sum
+from django.db.models import F, Q, QuerySet, Sum
 
 from jobs.access import Person
 from jobs.models import Act, Job, JobEvent, Pulse, Result, Team
@@ -32,7 +32,12 @@ log = logging.getLogger(__name__)
 
 
 def claim_run(*, now: datetime) -> bool:
-    """Say whether a run is due, once an hour to one caller; if its task gets lost, the next hour's does the work."""
+    """Say whether a run is due, once an hour to one caller; if its task gets lost, the next hour's does the work.
+
+    Never where no team has a rule and nothing was left over.
+    """
+    if not (Team.objects.filter(results_kept_days__isnull=False).exists() or _left_over().exists()):
+        return False
     Pulse.objects.get_or_create(name=TURN)
     due = Pulse.objects.filter(Q(lease_until__isnull=True) | Q(lease_until__lte=now), name=TURN)
     return bool(due.update(lease_until=now + EVERY, beat_at=now))
@@ -44,7 +49,7 @@ def run(*, clock: Clock) -> None:
     Works for about a minute; if that was not enough, the next pulse starts another run.
     """
     end = clock() + RUN_FOR
-    _delete_files(Result.objects.filter(status=Result.Status.REMOVED).exclude(file=""))
+    _delete_files(_left_over())
     for done, job_id in enumerate(_old_jobs(now=clock())):
         if clock() >= end or done >= BATCH:
             Pulse.objects.filter(name=TURN).update(lease_until=None)
@@ -63,9 +68,14 @@ def remove(*, job_id: uuid.UUID, clock: Clock) -> None:
         return
     try:
         if _write_down(job_id=job_id, now=now):
-            _delete_files(Result.objects.filter(job_id=job_id, status=Result.Status.REMOVED).exclude(file=""))
+            _delete_files(_left_over().filter(job_id=job_id))
     finally:
         Job.objects.release(job_id=job_id, holder=holder)
+
+
+def _left_over() -> QuerySet[Result]:
+    """Results that are said to be removed and still have their file."""
+    return Result.objects.filter(status=Result.Status.REMOVED).exclude(file="")
 
 
 def _old_jobs(*, now: datetime) -> Iterator[uuid.UUID]:
@@ -115,6 +125,10 @@ def _delete_files(results: Iterable[Result]) -> None:
         try:
             default_storage.delete(result.file.name or "")
         except OSError as error:
-            log.warning("could not delete the file of result %s: %s", result.pk, error.strerror or type(error).__name__)
+            log.warning(
+                "could not delete the file of result %s: %s",
+                result.pk,
+                error.strerror or type(error).__name__,
+            )
             continue
         Result.objects.filter(pk=result.pk, status=Result.Status.REMOVED).update(file="")

@@ -18,6 +18,7 @@ from jobs.services import (
     acting,
     blocks,
     escrows,
+    letters,
     nodes,
     notifications,
     payments,
@@ -93,6 +94,8 @@ def pulse(*, clock: Clock, holder: str) -> bool:
         queue.enqueue(queue.Task.LOOK_AT_NODE, node_id)
     for event_id in notifications.claim_due(now=now):
         queue.enqueue(queue.Task.TELL, event_id)
+    for letter_id in letters.claim_due(now=now):
+        queue.enqueue(queue.Task.SEND_LETTER, letter_id)
     return True
 
 
@@ -102,6 +105,7 @@ def begin_pulse(*, now: datetime) -> str:
     About once a minute; what is not due every second is looked for here.
     """
     free_leases_of_the_dead(now=now)
+    letters.give_up_lost(now=now)
     for network_id in blocks.claim_due(now=now):
         queue.enqueue(queue.Task.CHECK_BLOCKS, network_id)
     if reconciling.is_due(now=now):

@@ -70,7 +70,9 @@ def change(
         current = rules_of(team)
         touched = _differences(shown, wanted)
         wished = replace(current, **touched)
-        lost = {name for name in touched if getattr(current, name) not in (getattr(shown, name), touched[name])}
+        lost = {
+            name for name in touched if getattr(current, name) not in (getattr(shown, name), touched[name])
+        }
         if lost:
             said = {name: f"Meanwhile this was changed to {_words(current, name)}." for name in sorted(lost)}
             raise Overtaken(fields=said, now_is=current, wished=wished)
@@ -79,7 +81,9 @@ def change(
             return False
         _check(actor=actor, rules=wished, changes=changes)
         if "results_kept_days" in changes:
-            _ask_about_results(actor=actor, before=current, after=wished, confirmed_days=confirmed_days, now=now)
+            _ask_about_results(
+                actor=actor, before=current, after=wished, confirmed_days=confirmed_days, now=now
+            )
         Team.objects.filter(pk=team.pk).update(**_columns(changes))
         audit.record(
             act=Act.SETTINGS_CHANGED,
@@ -96,7 +100,9 @@ def _tidy(rules: Rules) -> Rules:
     """Write the name on one line; an environment without its node brings it along."""
     node = rules.default_node
     if rules.default_environment is not None and node is None:
-        node = Environment.objects.filter(pk=rules.default_environment).values_list("node_id", flat=True).first()
+        node = (
+            Environment.objects.filter(pk=rules.default_environment).values_list("node_id", flat=True).first()
+        )
     return replace(rules, name=" ".join(rules.name.split()), default_node=node)
 
 
@@ -111,15 +117,16 @@ def _check(*, actor: Actor, rules: Rules, changes: dict[str, Any]) -> None:
     days = rules.results_kept_days
     if days is not None and not 1 <= days <= DAYS_MAX:
         raise InvalidInput(
-            f"Results are kept for 1 to {DAYS_MAX} days, or for ever if this is empty.", field="results_kept_days"
+            f"Results are kept for 1 to {DAYS_MAX} days, or for ever if this is empty.",
+            field="results_kept_days",
         )
     if "default_wallet" in changes and rules.default_wallet is not None:
         _check_wallet(team_id=actor.team_id, wallet_id=rules.default_wallet)
-    if "default_node" in changes and rules.default_node is not None:
-        if not Node.objects.filter(pk=rules.default_node).exists():
-            raise InvalidInput("This node is not among the portal's nodes.", field="default_node")
+    node = changes.get("default_node")
+    if node is not None and not Node.objects.filter(pk=node).exists():
+        raise InvalidInput("This node is not among the portal's nodes.", field="default_node")
     if {"default_node", "default_environment"} & set(changes) and rules.default_environment is not None:
-        _check_environment(rules)
+        _check_environment(node_id=rules.default_node, environment_id=rules.default_environment)
 
 
 def _check_wallet(*, team_id: int, wallet_id: int) -> None:
@@ -127,15 +134,19 @@ def _check_wallet(*, team_id: int, wallet_id: int) -> None:
     if wallet is None:
         raise InvalidInput("This wallet is not one of the team's.", field="default_wallet")
     if wallet.disabled_at is not None or wallet.watch_only:
-        why = "is disabled" if wallet.disabled_at is not None else "is only watched: nothing can be signed with it"
+        why = (
+            "is disabled"
+            if wallet.disabled_at is not None
+            else "is only watched: nothing can be signed with it"
+        )
         raise InvalidInput(f"“{wallet.label}” {why}. Choose another.", field="default_wallet")
 
 
-def _check_environment(rules: Rules) -> None:
-    place = Environment.objects.filter(pk=rules.default_environment, gone_at=None).select_related("node").first()
+def _check_environment(*, node_id: int | None, environment_id: int) -> None:
+    place = Environment.objects.filter(pk=environment_id, gone_at=None).select_related("node").first()
     if place is None:
         raise InvalidInput("This environment is not, or no longer, offered.", field="default_environment")
-    if place.node_id != rules.default_node:
+    if place.node_id != node_id:
         raise InvalidInput(
             f"This environment is at “{place.node}”: choose that node, or an environment of the node you chose.",
             field="default_environment",
@@ -150,7 +161,9 @@ def _ask_about_results(
         return
     if before.results_kept_days is not None and before.results_kept_days <= days:
         return
-    jobs = Job.objects.with_old_results(team_id=actor.team_id, ended_before=now - timedelta(days=days)).count()
+    jobs = Job.objects.with_old_results(
+        team_id=actor.team_id, ended_before=now - timedelta(days=days)
+    ).count()
     if jobs:
         raise RemovesResults(days=days, jobs=jobs)
 

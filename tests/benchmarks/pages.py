@@ -100,7 +100,7 @@ def _looks(seeded: Seeded) -> list[Look]:
 
     def look(name: str, note: str = "", *, query: str = "", job: Job | None = None, **options: Any) -> Look:
         arguments: dict[str, Any] = dict(options.pop("arguments", {}))
-        if name not in ("home", "login", "health", "favicon"):
+        if name not in ("home", "login", "health", "favicon", "profile"):
             arguments["team"] = "coastal"
         if job is not None:
             arguments["job_id"] = job.pk
@@ -142,6 +142,8 @@ def _looks(seeded: Seeded) -> list[Look]:
         look("catalogue-detail", "dataset", arguments={"asset_id": seeded.dataset.pk}),
         look("catalogue-detail", "algorithm", arguments={"asset_id": seeded.algorithm.pk}),
         look("environments"),
+        look("profile"),
+        look("settings"),
         look("wallets"),
         look("escrow"),
         look("escrow", "fragment", fragment=True),
