@@ -12,14 +12,14 @@ from tests.conftest import Cast
 class TestLogin:
     def test_leads_into_the_team(self, cast: Cast, client: Client) -> None:
         answer = client.post(
-            "/accounts/login/", {"username": "bob", "password": builders.PASSWORD}, follow=True
+            "/accounts/login/", {"login": "bob", "password": builders.PASSWORD}, follow=True
         )
 
         assert answer.redirect_chain == [("/", 302), ("/coastal/", 302)]
 
     def test_goes_back_to_the_page_that_was_asked_for(self, cast: Cast, client: Client) -> None:
         asked = client.get("/coastal/jobs/?q=iris")
-        answer = client.post(asked["Location"], {"username": "bob", "password": builders.PASSWORD})
+        answer = client.post(asked["Location"], {"login": "bob", "password": builders.PASSWORD})
 
         assert asked["Location"] == "/accounts/login/?next=/coastal/jobs/%3Fq%3Diris"
         assert answer["Location"] == "/coastal/jobs/?q=iris"
@@ -27,13 +27,13 @@ class TestLogin:
     def test_does_not_lead_to_another_site(self, cast: Cast, client: Client) -> None:
         answer = client.post(
             "/accounts/login/?next=https://elsewhere.example/",
-            {"username": "bob", "password": builders.PASSWORD},
+            {"login": "bob", "password": builders.PASSWORD},
         )
 
         assert answer["Location"] == "/"
 
     def test_says_so_beside_the_form_when_it_fails(self, cast: Cast, client: Client) -> None:
-        answer = client.post("/accounts/login/", {"username": "bob", "password": "wrong"})
+        answer = client.post("/accounts/login/", {"login": "bob", "password": "wrong"})
 
         page = answer.content.decode()
         assert "do not fit together" in page
