@@ -73,7 +73,7 @@ class AccountDoor(DefaultAccountAdapter):
         """Begin a session under a new key; it begins only if it can be recorded."""
         ways = [
             " ".join(filter(None, (record["method"], record.get("type"))))
-            for record in get_authentication_records(request)
+            for record in get_authentication_records(request, user)
         ]
         now = timezone.now()
         with transaction.atomic():
