@@ -33,6 +33,7 @@ class Task(StrEnum):
     CHECK_BLOCKS = "jobs.tasks.check_blocks"
     RECONCILE = "jobs.tasks.reconcile"
     LOOK_AT_NODE = "jobs.tasks.look_at_node"
+    SEND_LETTER = "jobs.tasks.send_letter"
 
 
 # Seconds after which the queue ends a task's process. What is not named here has Q_CLUSTER["timeout"].

@@ -23,6 +23,7 @@ from jobs.services import (
     following,
     nodes,
     payments,
+    posting,
     reconciling,
     refreshing,
     results,
@@ -106,3 +107,13 @@ def reconcile(**_: Any) -> None:
 def look_at_node(node_id: int, **_: Any) -> None:
     """Ask a node what it offers."""
     nodes.look(node_id=node_id, clock=clock)
+
+
+def send_letter(letter_id: int, **_: Any) -> None:
+    """Send an e-mail that waits in the outbox."""
+    try:
+        posting.send(letter_id=letter_id, clock=clock)
+    except (
+        Exception
+    ):  # whether it was sent is not known: the letter says so after a while, and stays where it is
+        log.exception("letter %s", letter_id)

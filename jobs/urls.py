@@ -10,8 +10,10 @@ from jobs.views import (
     environments,
     escrow,
     health,
+    invitations,
     jobs,
     launch,
+    members,
     results,
     transactions,
     wallets,
@@ -25,6 +27,7 @@ urlpatterns = [
     path("accounts/sessions/end/", accounts.end_sessions, name="sessions-end"),
     path("accounts/organisation/", accounts.organisation, name="organisation"),
     path("accounts/organisation/callback/", accounts.organisation_callback, name="organisation-callback"),
+    path("accounts/invitations/<str:token>/", invitations.invitation, name="invitation"),
     *accounts.offered,
     path("health/", health.health, name="health"),
     path("favicon.ico", RedirectView.as_view(url="/static/img/logo.svg"), name="favicon"),
@@ -61,6 +64,17 @@ urlpatterns = [
     path("<slug:team>/wallets/import/", wallets.import_key, name="wallets-import"),
     path("<slug:team>/wallets/<int:wallet_id>/disable/", wallets.disable, name="wallets-disable"),
     path("<slug:team>/wallets/limit/", wallets.limit, name="wallets-limit"),
+    path("<slug:team>/members/", members.index, name="members"),
+    path("<slug:team>/members/invite/", members.invite, name="members-invite"),
+    path("<slug:team>/members/leave/", members.leave, name="members-leave"),
+    path("<slug:team>/members/<int:member_id>/role/", members.role, name="members-role"),
+    path("<slug:team>/members/<int:member_id>/remove/", members.remove, name="members-remove"),
+    path(
+        "<slug:team>/members/invitations/<int:invitation_id>/resend/", members.resend, name="members-resend"
+    ),
+    path(
+        "<slug:team>/members/invitations/<int:invitation_id>/revoke/", members.revoke, name="members-revoke"
+    ),
     path("<slug:team>/escrow/", escrow.index, name="escrow"),
     path("<slug:team>/escrow/<int:account_id>/look/", escrow.look, name="escrow-look"),
     path("<slug:team>/escrow/<int:account_id>/withdraw/", escrow.withdraw, name="escrow-withdraw"),

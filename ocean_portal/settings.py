@@ -49,6 +49,8 @@ if not WALLET_KEYS or not all(_is_fernet_key(key) for key in WALLET_KEYS):
 
 ALLOWED_HOSTS = env.list("PORTAL_HOSTS", ["localhost", "127.0.0.1"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("PORTAL_ORIGINS", [])
+# Where people reach the portal: the start of the links in e-mails, which no request tells of.
+PORTAL_URL = env.str("PORTAL_URL", (CSRF_TRUSTED_ORIGINS or ["http://localhost:8000"])[0])
 HTTPS = env.bool("PORTAL_HTTPS", not (DEBUG or DEMO))
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = env.int("PORTAL_HSTS_SECONDS", 31_536_000 if HTTPS else 0)

@@ -34,6 +34,8 @@ ACTS = {
         "catalogue-add",
         "catalogue-refresh",
     ),
+    "invitation",  # seen once, by whoever has its link
+    *("members-invite", "members-resend", "members-revoke", "members-role"),
     *("wallets-generate", "wallets-import", "wallets-disable", "wallets-limit"),
     *(
         "launch-quote",
@@ -150,4 +152,7 @@ def _looks(seeded: Seeded) -> list[Look]:
         look("wallets"),
         look("escrow"),
         look("escrow", "fragment", fragment=True),
+        look("members"),
+        look("members-leave"),
+        look("members-remove", arguments={"member_id": seeded.owner.memberships.get().pk}),
     ]
