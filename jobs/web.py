@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -23,6 +24,7 @@ from jobs.access import Actor, Person
 from jobs.errors import Missing, NotAllowed, PortalError
 from jobs.selectors import portal
 from jobs.selectors.portal import TeamFacts
+from jobs.services import accounts
 
 # Nothing inline, nothing from elsewhere, nothing evaluated. The admin works under the same rules.
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -46,6 +48,28 @@ class PortalRequest(HttpRequest):
     actor: Actor
     team: TeamFacts
     htmx: HtmxDetails
+
+
+# How old what a person's list of sessions says of the last use may be. Each note is two writes.
+SEEN_EVERY_S = 300
+_SEEN = "seen_at"
+
+
+class LastSeenMiddleware:
+    """Notes now and then that a session is in use, for its owner's list of sessions."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        seen_at = request.session.get(_SEEN)
+        key = request.session.session_key
+        if isinstance(seen_at, float) and key:
+            now = timezone.now()
+            if not 0 <= now.timestamp() - seen_at < SEEN_EVERY_S:
+                note_seen(request, now=now)
+                accounts.seen(session_key=key, now=now)
+        return self.get_response(request)
 
 
 class PortalMiddleware:
@@ -139,6 +163,11 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
 def person_of(request: HttpRequest) -> Person:
     """Return who is signed in, for what is done outside of any team."""
     return Person(user_id=request.user.pk, name=str(request.user), origin=client_address(request))
+
+
+def note_seen(request: HttpRequest, *, now: datetime) -> None:
+    """Remember in the session when it was last used; sessions without such a note are not watched."""
+    request.session[_SEEN] = now.timestamp()
 
 
 def client_address(request: HttpRequest) -> str:

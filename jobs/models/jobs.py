@@ -37,6 +37,11 @@ class JobQuerySet(models.QuerySet["Job"]):
         ended = self.filter(team_id=team_id, state__in=TERMINAL, ended_at__lte=ended_before)
         return ended.filter(models.Exists(archived))
 
+    def under_way_of(self, *, team_id: int, user_id: int) -> JobQuerySet:
+        """Jobs of a team that are this person's own and have not ended, also those that wait for a person."""
+        own = models.Q(handed_to_id=user_id) | models.Q(handed_to=None, launched_by_id=user_id)
+        return self.filter(own, team_id=team_id, state__in=ACTIVE | {State.NEEDS_ATTENTION})
+
     def move(
         self,
         *,

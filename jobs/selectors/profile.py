@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from zoneinfo import available_timezones
 
+from allauth.account.models import EmailAddress
 from django.conf import settings
 
 from jobs.models import User
@@ -38,11 +39,11 @@ class ProfilePage:
 
 
 def profile(*, user_id: int) -> ProfilePage:
-    """Return a person's choices; one query."""
+    """Return a person's choices; two queries."""
     user = User.objects.get(pk=user_id)
     return ProfilePage(
         profile=profile_of(user),
-        email=user.email,
+        email=mail_address(user),
         themes={str(value): str(name) for value, name in User.Theme.choices},
         zones=zones(),
         portal_zone=settings.TIME_ZONE,
@@ -58,6 +59,15 @@ def profile_of(user: User) -> Profile:
         mail_when_ended=user.mail_when_ended,
         mail_when_needed=user.mail_when_needed,
     )
+
+
+def mail_address(user: User) -> str:
+    """Return where a person's letters go, "" for nowhere: their main verified address.
+
+    What an operator wrote into an account counts until its owner has addresses of their own.
+    """
+    known = list(EmailAddress.objects.filter(user=user).order_by("-primary", "pk"))
+    return next((row.email for row in known if row.verified), "") if known else user.email
 
 
 @lru_cache(maxsize=1)

@@ -14,6 +14,7 @@ from django.urls import reverse
 
 from jobs.lifecycle import TERMINAL, State
 from jobs.models import JobEvent, Letter, Membership, User
+from jobs.selectors.profile import mail_address
 from jobs.services import letters
 from jobs.services.letters import Words
 
@@ -44,12 +45,13 @@ def tell(*, event_id: int, now: datetime) -> None:
             return
         event = JobEvent.objects.select_related("job__handed_to", "job__launched_by").get(pk=event_id)
         person = _whom(event)
-        if person is None:
+        address = mail_address(person) if person is not None else ""
+        if person is None or not address:
             return
         letters.post(
             kind=Letter.Kind.JOB_ENDED if event.after in TERMINAL else Letter.Kind.JOB_NEEDS_YOU,
             key=f"event:{event.pk}:{person.pk}",
-            to=person.email,
+            to=address,
             now=now,
             user_id=person.pk,
             event_id=event.pk,
@@ -87,7 +89,7 @@ def _whom(event: JobEvent) -> User | None:
     Nobody is told of what they did themselves: who stopped a job, or ended one that waited for them, knows of it.
     """
     person = event.job.handed_to or event.job.launched_by
-    if person is None or not person.is_active or not person.email:
+    if person is None or not person.is_active:
         return None
     wants = person.mail_when_ended if event.after in TERMINAL else person.mail_when_needed
     if not wants or _own_act(event, person=person):

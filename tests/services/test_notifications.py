@@ -1,4 +1,4 @@
-"""People are written to about their jobs when they want to be: of each event once, and never of what they did themselves."""
+"""People are written to about their jobs when they want to be: of each event once, and never of their own acts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from allauth.account.models import EmailAddress
 
 from jobs import tasks
 from jobs.access import Actor, Person
@@ -143,6 +144,19 @@ class TestTell:
         move(job)
 
         assert tell_all(clock) == []
+
+    def test_writes_to_the_main_verified_address_and_to_no_other(
+        self, job: Job, owner: User, clock: Clock
+    ) -> None:
+        EmailAddress.objects.create(user=owner, email="other@example.org", verified=True, primary=False)
+        main = EmailAddress.objects.create(user=owner, email="main@example.org", verified=True, primary=True)
+        move(job, State.NEEDS_ATTENTION)
+        assert tell_all(clock) == ["main@example.org"]
+
+        EmailAddress.objects.update(verified=False)
+        move(job, State.COLLECTING)
+        move(job, State.NEEDS_ATTENTION)
+        assert tell_all(clock) == [main.email]
 
     def test_does_not_write_to_who_has_left_the_team(
         self, job: Job, cast: Cast, owner: User, clock: Clock

@@ -48,8 +48,8 @@ class TestPage:
     def test_asks_few_questions_and_none_while_rendering(
         self, bob: Client, django_assert_max_num_queries: DjangoAssertNumQueries
     ) -> None:
-        # session, person; the person's choices
-        with django_assert_max_num_queries(3), queries_while_rendering() as late:
+        # session, person; the person's choices and addresses
+        with django_assert_max_num_queries(4), queries_while_rendering() as late:
             bob.get(PAGE)
 
         assert late == []

@@ -27,6 +27,7 @@ ASIDE = {
     "letters": "e-mails, with a life of their own: see TestSend",
     "limits": "what one job may spend: a person's one write, which is there or not, for all jobs",
     "looking": "reads only",
+    "members": "who is in a team",
     "nodes": "what nodes offer, for all jobs",
     "notifications": "who is written to about what has happened: see TestTell",
     "outlays": "reads only",
