@@ -70,7 +70,7 @@ def open_node(
         InTransaction: the caller holds a transaction open.
         OutOfBudget: (from any call on the client) the node was asked often enough.
     """
-    _refuse_inside_transaction()
+    refuse_inside_transaction()
 
     def admit() -> None:
         spend(node=node, purpose=purpose, now=clock())
@@ -111,7 +111,7 @@ def open_chain(*, network: Network, patience: Callable[[], float] | None = None)
         CannotOrder: the endpoint is another chain's; nothing of what it says is believed.
         OceanError: it does not answer.
     """
-    _refuse_inside_transaction()
+    refuse_inside_transaction()
     if not network.rpc_url:
         raise NoChain(
             f"The network {network.name} has no RPC endpoint, so nothing can be ordered there. "
@@ -358,7 +358,8 @@ def _valid_token(*, wallet: Wallet, node: Node, now: datetime) -> NodeToken | No
     )
 
 
-def _refuse_inside_transaction() -> None:
+def refuse_inside_transaction() -> None:
+    """Raise InTransaction where the caller holds a transaction open: nobody far away is asked then."""
     # Django marks the transactions that a TestCase wraps around a test: those are not the caller's.
     blocks: list[Any] = getattr(connection, "atomic_blocks", [])
     if any(not getattr(block, "_from_testcase", False) for block in blocks):
