@@ -22,11 +22,13 @@ from jobs.services import (
     escrows,
     following,
     nodes,
+    notifications,
     payments,
     posting,
     reconciling,
     refreshing,
     results,
+    retention,
     running,
 )
 
@@ -107,6 +109,16 @@ def reconcile(**_: Any) -> None:
 def look_at_node(node_id: int, **_: Any) -> None:
     """Ask a node what it offers."""
     nodes.look(node_id=node_id, clock=clock)
+
+
+def remove_results(**_: Any) -> None:
+    """Remove the archived results that the teams' rules no longer keep."""
+    retention.run(clock=clock)
+
+
+def tell(event_id: int, **_: Any) -> None:
+    """Write to whom it concerns that something happened to a job."""
+    notifications.tell(event_id=event_id, now=clock())
 
 
 def send_letter(letter_id: int, **_: Any) -> None:

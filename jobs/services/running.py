@@ -14,7 +14,19 @@ from django.db.models import Case, F, Q, Value, When
 from jobs import queue
 from jobs.lifecycle import ACTIVE, TERMINAL, State
 from jobs.models import Job, NonceLease, Pulse, Result
-from jobs.services import acting, blocks, escrows, letters, nodes, payments, reconciling, starting, stopping
+from jobs.services import (
+    acting,
+    blocks,
+    escrows,
+    letters,
+    nodes,
+    notifications,
+    payments,
+    reconciling,
+    retention,
+    starting,
+    stopping,
+)
 from jobs.services.gateway import Clock, has_room
 from jobs.services.holders import is_dead, new_holder
 
@@ -80,6 +92,8 @@ def pulse(*, clock: Clock, holder: str) -> bool:
         queue.enqueue(queue.Task.LOOK_AT_ESCROW, account_id)
     for node_id in nodes.claim_due(now=now):
         queue.enqueue(queue.Task.LOOK_AT_NODE, node_id)
+    for event_id in notifications.claim_due(now=now):
+        queue.enqueue(queue.Task.TELL, event_id)
     for letter_id in letters.claim_due(now=now):
         queue.enqueue(queue.Task.SEND_LETTER, letter_id)
     return True
@@ -96,6 +110,8 @@ def begin_pulse(*, now: datetime) -> str:
         queue.enqueue(queue.Task.CHECK_BLOCKS, network_id)
     if reconciling.is_due(now=now):
         queue.enqueue(queue.Task.RECONCILE)
+    if retention.claim_run(now=now):
+        queue.enqueue(queue.Task.REMOVE_RESULTS)
     return new_holder()
 
 
