@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.core import mail
 from django.test import Client
 from django.utils import timezone
 
-from jobs.models import Invitation, Membership, Team, User
+from jobs.models import Invitation, Letter, Membership, Team, User
 from jobs.models.teams import Role
-from jobs.services import invitations
+from jobs.services import invitations, posting
 from tests import builders
+from tests.builders import PASSWORD
 from tests.conftest import Cast
 
 DORA = "dora@example.org"
@@ -164,3 +168,43 @@ class TestSomebodyElse:
 
         assert "You are a member of this team already." in html
         assert 'href="/coastal/"' in html
+
+
+class TestTheWholeWay:
+    def test_leads_from_the_e_mail_through_the_sign_up_into_the_team(
+        self, alice: Client, client: Client, settings: Any
+    ) -> None:
+        settings.PORTAL_URL = "http://testserver"
+        alice.post("/coastal/members/invite/", {"invite-email": DORA, "invite-role": "curator"})
+        posting.send(letter_id=Letter.objects.get().pk, clock=timezone.now)
+        (message,) = mail.outbox
+        (link,) = re.findall(r"http://testserver(/accounts/invitations/\S+)", str(message.body))
+
+        sign_up = re.findall(r'href="(/accounts/signup/[^"]*)"', client.get(link).text)
+        entered = {"name": "Dora", "email": DORA, "password1": PASSWORD, "password2": PASSWORD}
+        answer = client.post(sign_up[0], entered, follow=True)
+
+        assert answer.redirect_chain[-1][0] == link
+        assert "Accept the invitation" in answer.text
+        assert "Welcome to the team." in client.post(link, follow=True).text
+        assert Membership.objects.get(user__email=DORA).role == Role.CURATOR
+
+    def test_makes_no_account_for_another_address(self, client: Client, invitation: Invitation) -> None:
+        client.get(page(invitation))
+        entered = {"name": "Eve", "email": "eve@example.org", "password1": PASSWORD, "password2": PASSWORD}
+
+        client.post("/accounts/signup/", entered)
+
+        assert not builders.EmailAddress.objects.filter(email="eve@example.org").exists()
+        assert not User.objects.filter(email="eve@example.org").exists()
+
+    def test_does_not_begin_with_a_revoked_invitation(self, client: Client, invitation: Invitation) -> None:
+        client.get(page(invitation))
+        Invitation.objects.update(revoked_at=builders.NOW)
+
+        client.post(
+            "/accounts/signup/",
+            {"name": "Dora", "email": DORA, "password1": PASSWORD, "password2": PASSWORD},
+        )
+
+        assert not User.objects.filter(email=DORA).exists()
