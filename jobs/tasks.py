@@ -18,10 +18,12 @@ from jobs.errors import PortalError
 from jobs.ocean.errors import OceanError
 from jobs.services import (
     acting,
+    balances,
     blocks,
     escrows,
     following,
     nodes,
+    nodetokens,
     payments,
     reconciling,
     refreshing,
@@ -106,3 +108,13 @@ def reconcile(**_: Any) -> None:
 def look_at_node(node_id: int, **_: Any) -> None:
     """Ask a node what it offers."""
     nodes.look(node_id=node_id, clock=clock)
+
+
+def look_at_balances(look_id: int, **_: Any) -> None:
+    """Read what a wallet holds on a network."""
+    balances.look(look_id=look_id, clock=clock)
+
+
+def log_in(token_id: int, **_: Any) -> None:
+    """Get a wallet's token from a node, renew it, or give it back."""
+    nodetokens.tend(token_id=token_id, clock=clock)
