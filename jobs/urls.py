@@ -5,6 +5,7 @@ from django.views.generic import RedirectView
 
 from jobs.views import (
     accounts,
+    balances,
     catalogue,
     dashboard,
     environments,
@@ -12,6 +13,7 @@ from jobs.views import (
     health,
     jobs,
     launch,
+    nodetokens,
     results,
     transactions,
     wallets,
@@ -56,6 +58,14 @@ urlpatterns = [
     path("<slug:team>/wallets/import/", wallets.import_key, name="wallets-import"),
     path("<slug:team>/wallets/<int:wallet_id>/disable/", wallets.disable, name="wallets-disable"),
     path("<slug:team>/wallets/limit/", wallets.limit, name="wallets-limit"),
+    path("<slug:team>/wallets/<int:wallet_id>/balances/", balances.detail, name="wallets-balances"),
+    path("<slug:team>/wallets/<int:wallet_id>/balances/look/", balances.look, name="wallets-balances-look"),
+    path("<slug:team>/wallets/<int:wallet_id>/tokens/", nodetokens.want, name="wallets-tokens"),
+    path(
+        "<slug:team>/wallets/<int:wallet_id>/tokens/<int:token_id>/give-back/",
+        nodetokens.give_back,
+        name="wallets-tokens-give-back",
+    ),
     path("<slug:team>/escrow/", escrow.index, name="escrow"),
     path("<slug:team>/escrow/<int:account_id>/look/", escrow.look, name="escrow-look"),
     path("<slug:team>/escrow/<int:account_id>/withdraw/", escrow.withdraw, name="escrow-withdraw"),

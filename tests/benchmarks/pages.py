@@ -32,6 +32,7 @@ ACTS = {
         "catalogue-refresh",
     ),
     *("wallets-generate", "wallets-import", "wallets-disable", "wallets-limit"),
+    *("wallets-balances-look", "wallets-tokens", "wallets-tokens-give-back"),
     *(
         "launch-quote",
         "escrow-look",
@@ -143,6 +144,12 @@ def _looks(seeded: Seeded) -> list[Look]:
         look("catalogue-detail", "algorithm", arguments={"asset_id": seeded.algorithm.pk}),
         look("environments"),
         look("wallets"),
+        look(
+            "wallets-balances",
+            "fragment",
+            fragment=True,
+            arguments={"wallet_id": seeded.succeeded.wallet_id},
+        ),
         look("escrow"),
         look("escrow", "fragment", fragment=True),
     ]
