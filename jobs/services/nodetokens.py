@@ -10,7 +10,6 @@ its row says until when it may be valid.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 
-from jobs.access import Action, Actor, Person, require
+from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput, Missing, PortalError
 from jobs.models import Act, Node, NodeToken, Wallet
 from jobs.ocean.compute import ComputeBackend
@@ -96,21 +95,6 @@ def give_back_all(*, wallet_id: int, now: datetime) -> int:
     signs the giving back with the wallet's key: a key that leaves the portal has to stay until that is done.
     """
     return _unwanted(NodeToken.objects.filter(wallet_id=wallet_id), now=now)
-
-
-def give_back_at(*, node_ids: Collection[int], by: Person, now: datetime) -> int:
-    """Have every wallet's tokens at some nodes given back, whichever team's: for the operator who removes a node.
-
-    Returns how many there are.
-    """
-    rows = NodeToken.objects.filter(node_id__in=node_ids, wanted=True).select_related("wallet", "node")
-    given = 0
-    with transaction.atomic():
-        for row in rows.defer("wallet__encrypted_key").order_by("pk"):
-            if _unwanted(NodeToken.objects.filter(pk=row.pk), now=now):
-                given += 1
-                _record(Act.NODE_TOKEN_GIVEN_BACK, by=by, wallet=row.wallet, node=row.node, now=now)
-    return given
 
 
 def claim_due(*, now: datetime) -> list[int]:
@@ -283,12 +267,11 @@ def _wallet(*, actor: Actor, wallet_id: int) -> Wallet:
     return wallet
 
 
-def _record(act: Act, *, by: Actor | Person, wallet: Wallet, node: Node, now: datetime) -> None:
+def _record(act: Act, *, by: Actor, wallet: Wallet, node: Node, now: datetime) -> None:
     audit.record(
         act=act,
         by=by,
         now=now,
         thing=audit.Thing("wallet", str(wallet.pk), wallet.label),
         after={"node": node.name},
-        team_id=wallet.team_id,
     )
