@@ -21,7 +21,7 @@ from jobs.services.gateway import open_node, signed
 from tests import builders
 from tests.builders import NOW
 from tests.services.conftest import Place
-from tests.services.fakes import Clock, FakeNode, lost_answer, not_there, queued, refused
+from tests.services.fakes import Clock, FakeNode, FarSides, lost_answer, not_there, queued, refused
 
 HOUR = 3600.0
 
@@ -426,16 +426,20 @@ class TestGiveBack:
 
         assert not NodeToken.objects.exists()
 
-    def test_comes_before_the_removal_of_a_node(self, place: Place, far: FakeNode, clock: Clock) -> None:
-        row = had(place, clock)
+    def test_comes_before_the_removal_of_a_node(
+        self, place: Place, far_sides: FarSides, clock: Clock
+    ) -> None:
+        node = builders.make_node(name="Old", base_url="http://127.0.0.1:8009")
+        row = NodeToken.objects.create(wallet=place.wallet, node=node, next_try_at=NOW)
+        tend(row, clock)
 
         with pytest.raises(ProtectedError):
-            place.node.delete()
+            node.delete()
         nodetokens.give_back_all(wallet_id=place.wallet.pk, now=NOW)
         nodetokens.tend(token_id=row.pk, clock=clock)
-        place.node.delete()
+        node.delete()
 
-        assert far.tokens == []
+        assert len(far_sides.at(node.base_url).called("invalidate_token")) == 1
 
 
 class TestProvider:
