@@ -108,7 +108,7 @@ class OperatorSite(admin.AdminSite):
     index_title = "Operation"
     login = secure_admin_login(admin.AdminSite.login)
     logout = staticmethod(account.logout)
-    password_change = staticmethod(RedirectView.as_view(pattern_name="account_change_password"))
+    password_change = staticmethod(RedirectView.as_view(pattern_name="account_change_password"))  # type: ignore[assignment]
 
     def register(self, model_or_iterable: Any, admin_class: type[Any] | None = None, **options: Any) -> None:
         """Register a page that writes the audit record."""

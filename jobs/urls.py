@@ -5,6 +5,7 @@ from django.views.generic import RedirectView
 
 from jobs.views import (
     accounts,
+    balances,
     catalogue,
     dashboard,
     environments,
@@ -14,6 +15,7 @@ from jobs.views import (
     jobs,
     launch,
     members,
+    nodetokens,
     profile,
     record,
     results,
@@ -81,6 +83,14 @@ urlpatterns = [
     ),
     path(
         "<slug:team>/members/invitations/<int:invitation_id>/revoke/", members.revoke, name="members-revoke"
+    ),
+    path("<slug:team>/wallets/<int:wallet_id>/balances/", balances.detail, name="wallets-balances"),
+    path("<slug:team>/wallets/<int:wallet_id>/balances/look/", balances.look, name="wallets-balances-look"),
+    path("<slug:team>/wallets/<int:wallet_id>/tokens/", nodetokens.want, name="wallets-tokens"),
+    path(
+        "<slug:team>/wallets/<int:wallet_id>/tokens/<int:token_id>/give-back/",
+        nodetokens.give_back,
+        name="wallets-tokens-give-back",
     ),
     path("<slug:team>/escrow/", escrow.index, name="escrow"),
     path("<slug:team>/escrow/<int:account_id>/look/", escrow.look, name="escrow-look"),
