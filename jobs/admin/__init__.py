@@ -6,9 +6,9 @@ row would tell of something that never happened.
 
 from django.contrib import admin
 
-from jobs.admin import money, networks, people, work
+from jobs.admin import money, networks, people, sharing, work
 
-__all__ = ["money", "networks", "people", "work"]
+__all__ = ["money", "networks", "people", "sharing", "work"]
 
 admin.site.site_header = admin.site.site_title = "Ocean Portal"
 admin.site.index_title = "Operation"

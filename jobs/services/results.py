@@ -108,7 +108,7 @@ def open_result(*, actor: Actor, job_id: uuid.UUID, result_id: int, now: datetim
         NotAllowed, Missing
     """
     result = _archived(actor=actor, job_id=job_id, result_id=result_id)
-    stream = default_storage.open(_stored(result), "rb")
+    opened = open_archived(result)
     JobEvent.objects.create(
         job_id=job_id,
         at=now,
@@ -117,13 +117,24 @@ def open_result(*, actor: Actor, job_id: uuid.UUID, result_id: int, now: datetim
         actor_id=actor.user_id,
         data={"result_id": result.pk},
     )
+    return opened
+
+
+def open_archived(result: Result) -> OpenedResult:
+    """Open a result that the caller has looked up for somebody who may have it.
+
+    Raises:
+        Missing: its file is not in the archive.
+    """
+    if result.status != Result.Status.ARCHIVED or not default_storage.exists(_stored(result)):
+        raise Missing("This result is not in the portal's archive.")
     name = PurePosixPath(result.path or result.name).name
     return OpenedResult(
         name=name,
         size=result.size or 0,
         sha256=result.sha256,
         content_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
-        stream=stream,
+        stream=default_storage.open(_stored(result), "rb"),
     )
 
 

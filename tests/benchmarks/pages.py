@@ -31,6 +31,7 @@ ACTS = {
         "catalogue-add",
         "catalogue-refresh",
     ),
+    *("share-revoke", "shared", "shared-download"),  # of people outside, who have opened a link
     *("wallets-generate", "wallets-import", "wallets-disable", "wallets-limit"),
     *(
         "launch-quote",
@@ -136,6 +137,7 @@ def _looks(seeded: Seeded) -> list[Look]:
         look("result-detail", "log", job=ended, arguments=log),
         look("result-download", job=ended, arguments=table),
         look("result-inline", job=ended, arguments=image),
+        look("share", job=ended),
         look("catalogue"),
         look("catalogue-find"),
         look("catalogue", "fragment", fragment=True),

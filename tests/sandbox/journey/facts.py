@@ -31,6 +31,7 @@ ASIDE = {
     "places": "reads only",
     "quoting": "reads only",
     "reconciling": "compares, for all jobs; writes down nothing but what it found",
+    "sharing": "links for people outside: a person's one write, which is there or not; no job moves by it",
     "starts": "reads only",
     "teams": "who may do what",
     "unpacking": "reads only",
