@@ -147,6 +147,16 @@ def require(actor: Actor, action: Action) -> None:
         )
 
 
+def require_gives(actor: Actor, role: Role) -> None:
+    """Raise NotAllowed, with words for the person, unless the actor may give a member this role, and take it from one."""
+    require(actor, Action.MANAGE_MEMBERS)
+    if not actor.may_give(role):
+        raise NotAllowed(
+            f"Your role in this team is {actor.role}: you may not give the role {role}, or take it from anybody. "
+            "Ask an owner of the team."
+        )
+
+
 def _list_roles(roles: Collection[Role]) -> str:
     names = [role.value for role in Role if role in roles]
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]

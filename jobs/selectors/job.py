@@ -32,6 +32,7 @@ ALGORITHM_LOG = "algorithmLog"
 # Where transactions change under an open page; and where a job has not been sent to a node yet.
 _PAYS = frozenset({State.PAYING, State.NEEDS_ATTENTION})
 _BEFORE_START = frozenset({State.REQUESTED, State.PAYING, State.PAID, State.STARTING})
+_TOLD_OTHERWISE = frozenset({Result.Status.ARCHIVED, Result.Status.REMOVED})
 _SHOWN_SUFFIXES = (
     {".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg"},
     {".csv", ".tsv"},
@@ -80,6 +81,7 @@ class ResultRow:
     """A file that came out. size in bytes; kind: in words; trouble: why it is not, or not wholly, here.
 
     open: it is here, and this person may look at it. sha256: empty for whoever may not: it tells a short content.
+    removed_at: when the team's rule removed it.
     """
 
     id: int
@@ -89,6 +91,7 @@ class ResultRow:
     sha256: str
     here: bool
     open: bool
+    removed_at: datetime | None
     trouble: str
     is_log: bool
     packed: bool
@@ -114,6 +117,7 @@ class JobPage:
     may_rerun: as it is; may_launch: with changes. may_choose: it waits for a person before it was started, and may be
     launched elsewhere. log_mode: empty for whoever may see no logs.
     algorithm_id: None for code of one's own, which is own_code then.
+    removed_at: when the team's rule removed files of it; log_removed_at: when its log was among them.
     """
 
     id: uuid.UUID
@@ -145,6 +149,8 @@ class JobPage:
     log: LogPart
     log_mode: str
     log_result_id: int | None
+    log_removed_at: datetime | None
+    removed_at: datetime | None
     results: tuple[ResultRow, ...]
     showcase: tuple[ResultRow, ...]
     inputs: tuple[InputRow, ...]
@@ -257,6 +263,8 @@ def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
         log=log,
         log_mode=log_mode,
         log_result_id=log_result,
+        log_removed_at=next((r.removed_at for r in results if r.kind == ALGORITHM_LOG), None),
+        removed_at=max((r.removed_at for r in rows if r.removed_at), default=None),
         results=rows,
         showcase=_showcase(rows),
         inputs=tuple(_input(row) for row in inputs),
@@ -397,7 +405,8 @@ def _result(result: Result, *, actor: Actor) -> ResultRow:
         sha256=result.sha256 if may else "",
         here=here,
         open=here and may,
-        trouble=result.trouble or ("" if here else "Not fetched yet."),
+        removed_at=result.removed_at,
+        trouble=result.trouble or ("" if result.status in _TOLD_OTHERWISE else "Not fetched yet."),
         is_log=result.is_log,
         packed=packed,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 
 from jobs.access import Action, Actor, require
 from jobs.errors import Missing
@@ -12,7 +13,7 @@ from jobs.models import Result
 
 @dataclass(frozen=True)
 class ResultPage:
-    """A result and the job it belongs to. size in bytes; name: with its path."""
+    """A result and the job it belongs to. size in bytes; name: with its path. removed_at: when the team's rule did it."""
 
     id: int
     job_id: uuid.UUID
@@ -21,6 +22,7 @@ class ResultPage:
     size: int
     sha256: str
     here: bool
+    removed_at: datetime | None
     trouble: str
     is_log: bool
 
@@ -48,6 +50,7 @@ def detail(*, actor: Actor, job_id: uuid.UUID, result_id: int) -> ResultPage:
         size=row.size or 0,
         sha256=row.sha256,
         here=row.status == Result.Status.ARCHIVED,
+        removed_at=row.removed_at,
         trouble=row.trouble,
         is_log=row.is_log,
     )

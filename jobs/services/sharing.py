@@ -158,22 +158,26 @@ def download(*, token: str, result_id: int, now: datetime, origin: str) -> Opene
     result = _output(job=link.job, result_id=result_id)
     opened = open_archived(result)
     visitor = _visitor(link, origin=origin)
-    with transaction.atomic():
-        JobEvent.objects.create(
-            job=link.job,
-            at=now,
-            kind=JobEvent.Kind.DOWNLOADED,
-            message=f"{visitor.name[:1].upper()}{visitor.name[1:]} fetched {result}."[:500],
-            data={"result_id": result.pk, "link_id": link.pk},
-        )
-        audit.record(
-            act=Act.SHARE_DOWNLOADED,
-            by=visitor,
-            now=now,
-            thing=_thing(link.job),
-            after=_told(link) | {"result": str(result), "sha256": result.sha256},
-            team_id=link.job.team_id,
-        )
+    try:
+        with transaction.atomic():
+            JobEvent.objects.create(
+                job=link.job,
+                at=now,
+                kind=JobEvent.Kind.DOWNLOADED,
+                message=f"{visitor.name[:1].upper()}{visitor.name[1:]} fetched {result}."[:500],
+                data={"result_id": result.pk, "link_id": link.pk},
+            )
+            audit.record(
+                act=Act.SHARE_DOWNLOADED,
+                by=visitor,
+                now=now,
+                thing=_thing(link.job),
+                after=_told(link) | {"result": str(result), "sha256": result.sha256},
+                team_id=link.job.team_id,
+            )
+    except BaseException:  # nobody would close it
+        opened.stream.close()
+        raise
     return opened
 
 

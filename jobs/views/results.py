@@ -89,5 +89,10 @@ def _bytes(
     request: PortalRequest, job_id: uuid.UUID, result_id: int, *, max_bytes: int, from_end: bool = False
 ) -> bytes:
     return archive.peek(
-        actor=request.actor, job_id=job_id, result_id=result_id, max_bytes=max_bytes, from_end=from_end
+        actor=request.actor,
+        job_id=job_id,
+        result_id=result_id,
+        max_bytes=max_bytes,
+        from_end=from_end,
+        now=timezone.now(),
     )
