@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from jobs.models import Letter
-from jobs.services import invitations, letters
+from jobs.services import invitations, letters, notifications
 from jobs.services.gateway import Clock
 
-WRITERS: Mapping[str, letters.Writer] = {Letter.Kind.INVITATION: invitations.write}
+WRITERS: Mapping[str, letters.Writer] = {
+    Letter.Kind.INVITATION: invitations.write,
+    Letter.Kind.JOB_ENDED: notifications.write,
+    Letter.Kind.JOB_NEEDS_YOU: notifications.write,
+}
 
 
 def send(*, letter_id: int, clock: Clock) -> None:

@@ -37,6 +37,7 @@ ACTS = {
     "invitation",  # seen once, by whoever has its link
     *("members-invite", "members-resend", "members-revoke", "members-role"),
     *("wallets-generate", "wallets-import", "wallets-disable", "wallets-limit"),
+    *("wallets-balances-look", "wallets-tokens", "wallets-tokens-give-back"),
     *(
         "launch-quote",
         "escrow-look",
@@ -106,7 +107,7 @@ def _looks(seeded: Seeded) -> list[Look]:
 
     def look(name: str, note: str = "", *, query: str = "", job: Job | None = None, **options: Any) -> Look:
         arguments: dict[str, Any] = dict(options.pop("arguments", {}))
-        if name not in ("home", "login", "health", "favicon", "sessions"):
+        if name not in ("home", "login", "health", "favicon", "profile", "sessions"):
             arguments["team"] = "coastal"
         if job is not None:
             arguments["job_id"] = job.pk
@@ -149,7 +150,15 @@ def _looks(seeded: Seeded) -> list[Look]:
         look("catalogue-detail", "dataset", arguments={"asset_id": seeded.dataset.pk}),
         look("catalogue-detail", "algorithm", arguments={"asset_id": seeded.algorithm.pk}),
         look("environments"),
+        look("profile"),
+        look("settings"),
         look("wallets"),
+        look(
+            "wallets-balances",
+            "fragment",
+            fragment=True,
+            arguments={"wallet_id": seeded.succeeded.wallet_id},
+        ),
         look("escrow"),
         look("escrow", "fragment", fragment=True),
         look("members"),
