@@ -51,7 +51,7 @@ class Act(models.TextChoices):
     WALLET_ADDED = "wallet.added", "Added a wallet"
     WALLET_DISABLED = "wallet.disabled", "Disabled a wallet"
     WALLET_HANDED_OVER = "wallet.handed_over", "Handed a wallet to another team"
-    WALLET_SEALED_AGAIN = "wallet.sealed_again", "Encrypted a wallet with a new key"
+    WALLET_SEALED_AGAIN = "wallet.sealed_again", "Sealed a wallet's key anew"
     GRANTED = "wallet.granted", "Granted the use of a wallet"
     GRANT_TAKEN = "wallet.grant_taken", "Took back the use of a wallet"
     LIMIT_SET = "wallet.limit_set", "Set a limit"
