@@ -12,8 +12,11 @@ class JobsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks."""
+        """Register the system checks, and listen to what allauth tells of."""
         from jobs import checks  # noqa: F401  # importing registers them
+        from jobs.doors import notes
+
+        notes.connect()
 
 
 class OperatorsConfig(AdminConfig):

@@ -9,11 +9,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from allauth.account import views as account
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.db import transaction
 from django.db.models import JSONField, Model, QuerySet, URLField
 from django.http import HttpRequest
 from django.utils import timezone
+from django.views.generic import RedirectView
 
 from jobs.access import Person
 from jobs.models import Act, Team
@@ -99,10 +102,13 @@ class Recorded:
 
 
 class OperatorSite(admin.AdminSite):
-    """The site of the operators' pages."""
+    """The site of the operators' pages. There is one door: its second factors, limits and records count for them too."""
 
     site_header = site_title = "Ocean Portal"
     index_title = "Operation"
+    login = secure_admin_login(admin.AdminSite.login)
+    logout = staticmethod(account.logout)
+    password_change = staticmethod(RedirectView.as_view(pattern_name="account_change_password"))  # type: ignore[assignment]
 
     def register(self, model_or_iterable: Any, admin_class: type[Any] | None = None, **options: Any) -> None:
         """Register a page that writes the audit record."""

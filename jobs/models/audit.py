@@ -14,10 +14,12 @@ class Act(models.TextChoices):
     SIGN_IN_FAILED = "account.sign_in_failed", "Failed to sign in"
     SIGNED_OUT = "account.signed_out", "Signed out"
     SIGNED_UP = "account.signed_up", "Signed up"
+    SIGN_IN_LINKED = "account.linked", "Linked the organisation's sign-in"
     PASSWORD_CHANGED = "account.password_changed", "Changed the password"
     EMAIL_CHANGED = "account.email_changed", "Changed e-mail addresses"
     FACTOR_ADDED = "account.factor_added", "Added a second factor"
     FACTOR_REMOVED = "account.factor_removed", "Removed a second factor"
+    FACTOR_SEALED_AGAIN = "account.factor_sealed_again", "Encrypted a second factor with a new key"
     SESSIONS_ENDED = "account.sessions_ended", "Signed out other sessions"
     PROFILE_CHANGED = "account.profile_changed", "Changed their profile"
 

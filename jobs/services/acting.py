@@ -46,6 +46,7 @@ def cancel(*, actor: Actor, transaction_id: int, now: datetime) -> None:
         NotAllowed, Missing
         InvalidInput: it does not wait any more.
     """
+    _transaction(actor=actor, transaction_id=transaction_id)
     require(actor, Action.UNSTICK)
     planned = Transaction.objects.filter(
         pk=transaction_id, wallet__team_id=actor.team_id, job=None, status=Transaction.Status.PLANNED
@@ -63,8 +64,8 @@ def cancel(*, actor: Actor, transaction_id: int, now: datetime) -> None:
 
 def _wish(*, actor: Actor, transaction_id: int, wish: Transaction.Wish, now: datetime) -> None:
     """Note what a person wants; the worker does it."""
-    require(actor, Action.UNSTICK)
     tx = _transaction(actor=actor, transaction_id=transaction_id)
+    require(actor, Action.UNSTICK)
     with transaction.atomic():
         waiting = Transaction.objects.under_way().filter(pk=tx.pk)
         if not waiting.update(wish=wish, next_look_at=now):
@@ -107,8 +108,8 @@ def fill(*, actor: Actor, transaction_id: int, now: datetime) -> None:
         NotAllowed, Missing
         InvalidInput: it does not wait any more, or this is under way already.
     """
-    require(actor, Action.UNSTICK)
     tx = _transaction(actor=actor, transaction_id=transaction_id)
+    require(actor, Action.UNSTICK)
     if tx.status not in Transaction.UNDER_WAY:
         raise InvalidInput("This transaction does not wait any more.", field="")
     with transaction.atomic():

@@ -167,10 +167,10 @@ def refresh(*, actor: Actor, asset_id: int, clock: Clock) -> None:
     Raises:
         NotAllowed, Missing, InvalidInput, NodesUnreachable
     """
-    require(actor, Action.EDIT_CATALOGUE)
     asset = Asset.objects.filter(team_id=actor.team_id, pk=asset_id).first()
     if asset is None:
         raise Missing("There is no such asset in this team's catalogue.")
+    require(actor, Action.EDIT_CATALOGUE)
     add(actor=actor, did=asset.did, clock=clock)
 
 

@@ -95,8 +95,8 @@ def look_soon(*, actor: Actor, account_id: int, now: datetime) -> None:
     Raises:
         NotAllowed, Missing
     """
-    require(actor, Action.SEE)
     account = _account(actor=actor, account_id=account_id)
+    require(actor, Action.SEE)
     EscrowAccount.objects.filter(pk=account.pk).update(next_look_at=now)
 
 
@@ -107,8 +107,8 @@ def withdraw(*, actor: Actor, account_id: int, amount: Decimal | None, now: date
         NotAllowed, Missing
         InvalidInput: more than there is, or nothing.
     """
-    require(actor, Action.MANAGE_ESCROW)
     account = _account(actor=actor, account_id=account_id)
+    require(actor, Action.MANAGE_ESCROW)
     token, there = account.token, int(account.available_wei)
     try:
         wei = there if amount is None else to_wei(amount, decimals=token.decimals)
@@ -141,8 +141,8 @@ def release(*, actor: Actor, account_id: int, now: datetime) -> None:
         NotAllowed, Missing
         InvalidInput: there is none.
     """
-    require(actor, Action.MANAGE_ESCROW)
     account = _account(actor=actor, account_id=account_id)
+    require(actor, Action.MANAGE_ESCROW)
     over = [lock for lock in account.locks if lock["expires_at"] < now.timestamp()]
     if not over:
         raise InvalidInput("No lock of this account is over its time.", field="")

@@ -159,8 +159,8 @@ def rerun_request(*, actor: Actor, job_id: uuid.UUID) -> LaunchRequest:
     Raises:
         NotAllowed, Missing
     """
-    require(actor, Action.LAUNCH)
     job = _job(actor=actor, job_id=job_id)
+    require(actor, Action.LAUNCH)
     return LaunchRequest(
         datasets=tuple(
             DatasetChoice(ref=x.dataset.did, service_id=x.service_id, userdata=x.userdata)
@@ -241,8 +241,8 @@ def go_on(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
     Raises:
         NotAllowed, Missing
     """
-    require(actor, Action.LAUNCH)
     job = _job(actor=actor, job_id=job_id)
+    require(actor, Action.LAUNCH)
     _require_stop(actor=actor, job=job)
     if job.state != State.NEEDS_ATTENTION or not job.attention_from:
         return False

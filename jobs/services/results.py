@@ -190,15 +190,20 @@ def _told(result: Result) -> dict[str, Any]:
 
 
 def _archived(*, actor: Actor, job_id: uuid.UUID, result_id: int) -> Result:
-    require(actor, Action.SEE)
     result = (
-        Result.objects.filter(
-            pk=result_id, job_id=job_id, job__team_id=actor.team_id, status=Result.Status.ARCHIVED
-        )
+        Result.objects.filter(pk=result_id, job_id=job_id, job__team_id=actor.team_id)
         .select_related("job")
         .first()
     )
-    if result is None or not default_storage.exists(_stored(result)):
+    if result is None:
+        raise Missing("There is no such result in this team.")
+    require(actor, Action.SEE_LOGS if result.is_log else Action.SEE_RESULTS)
+    if result.removed_at is not None:
+        raise Missing(
+            f"This result was removed on {result.removed_at:%Y-%m-%d} by the team's rule for how long results are kept.",
+            code="removed",
+        )
+    if result.status != Result.Status.ARCHIVED or not default_storage.exists(_stored(result)):
         raise Missing("This result is not in the portal's archive.")
     return result
 
@@ -357,7 +362,7 @@ def _unpack(*, job: Job, archive: Result, alive: Callable[[int], None], clock: C
                 path=item.path,
                 defaults={"name": PurePosixPath(item.path).name, "kind": OUTPUT},
             )
-            if result.status == Result.Status.ARCHIVED:
+            if result.status in (Result.Status.ARCHIVED, Result.Status.REMOVED):
                 continue
             try:
                 _archive(job=job, result=result, blocks=item.blocks(), alive=alive, clock=clock)
@@ -436,7 +441,8 @@ def _note_repaired(*, job: Job, now: datetime) -> None:
 
 
 def _missing(job: Job) -> QuerySet[Result]:
-    return Result.objects.filter(job=job, path="").exclude(status=Result.Status.ARCHIVED)
+    there_or_gone = (Result.Status.ARCHIVED, Result.Status.REMOVED)  # what was removed is not fetched again
+    return Result.objects.filter(job=job, path="").exclude(status__in=there_or_gone)
 
 
 def _missing_note(count: int) -> str:

@@ -27,7 +27,7 @@ HARMLESS = frozenset(
 @require_safe
 def detail(request: PortalRequest, team: str, job_id: uuid.UUID, result_id: int) -> HttpResponse:
     """Show what one result looks like."""
-    found = selector.detail(team_id=request.team.id, job_id=job_id, result_id=result_id)
+    found = selector.detail(actor=request.actor, job_id=job_id, result_id=result_id)
     context: dict[str, object] = {"result": found}
     if found.here and found.is_log:
         data = _bytes(request, job_id, result_id, max_bytes=logs.SHOWN_BYTES, from_end=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -85,7 +85,9 @@ def bob(cast: Cast) -> Actor:
 
 @pytest.fixture
 def vera(cast: Cast) -> Actor:
-    return actor_for(cast.vera, team=cast.team, role=Role.VIEWER)
+    return replace(
+        actor_for(cast.vera, team=cast.team, role=Role.VIEWER), lets=frozenset({"viewers_see_results"})
+    )
 
 
 @pytest.fixture
