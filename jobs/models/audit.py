@@ -82,7 +82,10 @@ class AuditEntry(models.Model):
 
     number = models.BigIntegerField(primary_key=True)
     at = models.DateTimeField()
-    team = models.ForeignKey(Team, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    # No constraint: PostgreSQL would lock the team's row for it while the record's end is locked, against the order.
+    team = models.ForeignKey(
+        Team, on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_constraint=False
+    )
     user_number = models.BigIntegerField(
         null=True, blank=True, help_text="Empty: the portal itself, or a stranger."
     )
