@@ -31,6 +31,7 @@ from jobs.models import (
     Pulse,
     Reconciliation,
     Result,
+    ShareLink,
     SpendingLimit,
     Team,
     Token,
@@ -376,6 +377,21 @@ def make_result(
     if data is not None:
         result.file.save(f"{job.pk}/{result.pk}.bin", ContentFile(data))
     return result
+
+
+def make_link(*, job: Job, token: str = "a token", **values: Any) -> ShareLink:
+    """Make a link to a job's page that can be opened any number of times until the year 2100.
+
+    token: with the default, each link gets one of its own that nobody knows.
+    """
+    token = f"{token} {next(_numbers)}" if token == "a token" else token
+    defaults: dict[str, Any] = {
+        "token_sha256": hashlib.sha256(token.encode()).hexdigest(),
+        "label": "The press",
+        "created_at": NOW,
+        "expires_at": datetime(2100, 1, 1, tzinfo=UTC),
+    }
+    return ShareLink.objects.create(job=job, **(defaults | values))
 
 
 def make_token(symbol: str = "OCEAN", **values: Any) -> Token:

@@ -62,7 +62,7 @@ def records(cast: Cast) -> Job:
         team=cast.team, state=State.RUNNING, node=node, environment=environment, wallet=wallet
     )
     builders.make_log(job=job, text="a line\n")
-    builders.make_result(job=job)
+    builders.make_link(job=job, result=builders.make_result(job=job))
     builders.beat()
     builders.make_order(job=job)
     builders.make_limit(wallet=wallet)

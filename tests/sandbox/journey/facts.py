@@ -43,6 +43,7 @@ ASIDE = {
     "retention": "of jobs that ended long ago: see TestKilled in its own tests",
     "settings": "a team's rules, for all jobs",
     "rotating": "the operator's command: each row is written whole or not at all, and the next run goes on",
+    "sharing": "links for people outside: a person's one write, which is there or not; no job moves by it",
     "starts": "reads only",
     "teams": "who may do what",
     "unpacking": "reads only",
