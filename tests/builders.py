@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from allauth.account.models import EmailAddress
 from django.core.files.base import ContentFile
 
 from jobs.lifecycle import TERMINAL, State
@@ -20,9 +21,11 @@ from jobs.models import (
     BalanceLook,
     Environment,
     EscrowAccount,
+    Invitation,
     Job,
     JobEvent,
     JobInput,
+    Letter,
     LogChunk,
     Membership,
     Network,
@@ -136,6 +139,29 @@ def make_member(*, team: Team, username: str, role: Role) -> User:
     user = make_user(username)
     Membership.objects.create(team=team, user=user, role=role)
     return user
+
+
+def make_address(*, user: User, email: str, verified: bool = True) -> EmailAddress:
+    """Give a person an e-mail address, verified unless it is said that it is not."""
+    return EmailAddress.objects.create(user=user, email=email, verified=verified)
+
+
+def make_invitation(
+    *, team: Team, email: str = "dora@example.org", role: Role = Role.LAUNCHER, **values: Any
+) -> Invitation:
+    """Make an open invitation that was sent at NOW, a week before its end, with its letter."""
+    defaults: dict[str, Any] = {"created_at": NOW, "expires_at": NOW + timedelta(days=7)}
+    invitation = Invitation.objects.create(team=team, email=email, role=role, **(defaults | values))
+    Letter.objects.create(
+        kind=Letter.Kind.INVITATION,
+        key=f"invitation:{invitation.pk}:1",
+        to=email,
+        invitation=invitation,
+        status=Letter.Status.SENT,
+        sent_at=NOW,
+        created_at=NOW,
+    )
+    return invitation
 
 
 def make_network(**values: Any) -> Network:
