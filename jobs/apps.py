@@ -1,6 +1,7 @@
 """The Django application."""
 
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 
 class JobsConfig(AppConfig):
@@ -16,3 +17,9 @@ class JobsConfig(AppConfig):
         from jobs.doors import notes
 
         notes.connect()
+
+
+class OperatorsConfig(AdminConfig):
+    """Django's admin, with the site whose pages write the audit record."""
+
+    default_site = "jobs.operators.OperatorSite"

@@ -5,6 +5,7 @@ from django.views.generic import RedirectView
 
 from jobs.views import (
     accounts,
+    balances,
     catalogue,
     dashboard,
     environments,
@@ -14,7 +15,9 @@ from jobs.views import (
     jobs,
     launch,
     members,
+    nodetokens,
     profile,
+    record,
     results,
     settings,
     transactions,
@@ -62,6 +65,8 @@ urlpatterns = [
     path("<slug:team>/catalogue/<int:asset_id>/", catalogue.detail, name="catalogue-detail"),
     path("<slug:team>/catalogue/<int:asset_id>/refresh/", catalogue.refresh, name="catalogue-refresh"),
     path("<slug:team>/environments/", environments.index, name="environments"),
+    path("<slug:team>/record/", record.index, name="record"),
+    path("<slug:team>/record/export/<slug:kind>/", record.export, name="record-export"),
     path("<slug:team>/settings/", settings.settings, name="settings"),
     path("<slug:team>/wallets/", wallets.index, name="wallets"),
     path("<slug:team>/wallets/generate/", wallets.generate, name="wallets-generate"),
@@ -78,6 +83,14 @@ urlpatterns = [
     ),
     path(
         "<slug:team>/members/invitations/<int:invitation_id>/revoke/", members.revoke, name="members-revoke"
+    ),
+    path("<slug:team>/wallets/<int:wallet_id>/balances/", balances.detail, name="wallets-balances"),
+    path("<slug:team>/wallets/<int:wallet_id>/balances/look/", balances.look, name="wallets-balances-look"),
+    path("<slug:team>/wallets/<int:wallet_id>/tokens/", nodetokens.want, name="wallets-tokens"),
+    path(
+        "<slug:team>/wallets/<int:wallet_id>/tokens/<int:token_id>/give-back/",
+        nodetokens.give_back,
+        name="wallets-tokens-give-back",
     ),
     path("<slug:team>/escrow/", escrow.index, name="escrow"),
     path("<slug:team>/escrow/<int:account_id>/look/", escrow.look, name="escrow-look"),

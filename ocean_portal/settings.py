@@ -69,8 +69,8 @@ INSTALLED_APPS = [
     "allauth.socialaccount",
     "allauth.socialaccount.providers.openid_connect",
     "allauth.usersessions",
-    "jobs",  # after allauth: its admin takes some of allauth's pages away
-    "django.contrib.admin",
+    "jobs.apps.JobsConfig",  # after allauth: its admin takes some of allauth's pages away
+    "jobs.apps.OperatorsConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

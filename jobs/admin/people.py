@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.http import HttpRequest
 
 from jobs import models
 from jobs.admin.pages import Page, People, Rows, Written
@@ -28,6 +29,12 @@ class TeamAdmin(Page):
     inlines = [MembershipInline]
     ordering = ["name", "pk"]
 
+    def has_delete_permission(self, request: HttpRequest, obj: models.Team | None = None) -> bool:
+        """Keep a team that the audit record tells of: its entries stay, and name it."""
+        if obj is None or models.AuditEntry.objects.filter(team_id=obj.pk).exists():
+            return False
+        return super().has_delete_permission(request, obj)
+
 
 @admin.register(models.Membership)
 class MembershipAdmin(Page):
@@ -42,7 +49,7 @@ class MembershipAdmin(Page):
 
 class LetterInline(Written, Rows):
     model = models.Letter
-    fields = readonly_fields = ["key", "status", "attempts", "due_at", "claimed_at", "sent_at", "trouble"]
+    fields = ["key", "status", "attempts", "due_at", "claimed_at", "sent_at", "trouble"]
     extra = 0
 
 

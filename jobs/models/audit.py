@@ -19,6 +19,7 @@ class Act(models.TextChoices):
     EMAIL_CHANGED = "account.email_changed", "Changed e-mail addresses"
     FACTOR_ADDED = "account.factor_added", "Added a second factor"
     FACTOR_REMOVED = "account.factor_removed", "Removed a second factor"
+    FACTOR_SEALED_AGAIN = "account.factor_sealed_again", "Encrypted a second factor with a new key"
     SESSIONS_ENDED = "account.sessions_ended", "Signed out other sessions"
     PROFILE_CHANGED = "account.profile_changed", "Changed their profile"
 
@@ -39,6 +40,7 @@ class Act(models.TextChoices):
     JOB_GIVEN_UP = "job.given_up", "Ended a job"
     JOB_HANDED_ON = "job.handed_on", "Handed a job on"
     DOWNLOADED = "job.downloaded", "Downloaded a result"
+    LOOKED = "job.looked_at", "Looked at a result"
     RESULTS_REMOVED = "job.results_removed", "Removed results"
     SHARED = "job.shared", "Made a link for outside"
     SHARE_OPENED = "job.share_opened", "Opened a link from outside"
@@ -98,7 +100,10 @@ class AuditEntry(models.Model):
     hash = models.CharField(max_length=64)
 
     class Meta:
-        indexes = [models.Index(fields=["team", "-number"], name="audit_of_team")]
+        indexes = [
+            models.Index(fields=["team", "-number"], name="audit_of_team"),
+            models.Index(fields=["team", "kind", "object_id", "-number"], name="audit_of_object"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.number}: {self.who} {self.act}"

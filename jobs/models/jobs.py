@@ -448,6 +448,11 @@ class Result(models.Model):
     def __str__(self) -> str:
         return self.path or self.name
 
+    @property
+    def is_log(self) -> bool:
+        """Whether it is a log rather than what the algorithm wrote. Source: recordings 01 and provider-v4 43."""
+        return self.kind.endswith("Log")
+
 
 class Pulse(models.Model):
     """The one heartbeat of the worker: who beats, until when, and when it last did."""

@@ -43,6 +43,7 @@ class TeamFacts:
     name: str
     role: str
     may_launch: bool
+    may_see_results: bool
     may_edit_catalogue: bool
     may_manage_wallets: bool
     may_manage_members: bool
@@ -84,6 +85,7 @@ def membership(*, user_id: int, name: str, slug: str, origin: str = "") -> tuple
         name=mine.team.name,
         role=mine.role,
         may_launch=actor.may(Action.LAUNCH),
+        may_see_results=actor.may(Action.SEE_RESULTS),
         may_edit_catalogue=actor.may(Action.EDIT_CATALOGUE),
         may_manage_wallets=actor.may(Action.MANAGE_WALLETS),
         may_manage_members=actor.may(Action.MANAGE_MEMBERS),

@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
+from jobs.access import Action, Actor, require
 from jobs.errors import Missing
 from jobs.models import Result
 
@@ -26,17 +27,21 @@ class ResultPage:
     is_log: bool
 
 
-def detail(*, team_id: int, job_id: uuid.UUID, result_id: int) -> ResultPage:
+def detail(*, actor: Actor, job_id: uuid.UUID, result_id: int) -> ResultPage:
     """Return a result of the team; one query.
 
     Raises:
         Missing: no such result of such a job in this team.
+        NotAllowed: the role does not include looking at it.
     """
     row = (
-        Result.objects.filter(pk=result_id, job_id=job_id, job__team_id=team_id).select_related("job").first()
+        Result.objects.filter(pk=result_id, job_id=job_id, job__team_id=actor.team_id)
+        .select_related("job")
+        .first()
     )
     if row is None:
         raise Missing("There is no such result in this team.")
+    require(actor, Action.SEE_LOGS if row.is_log else Action.SEE_RESULTS)
     return ResultPage(
         id=row.pk,
         job_id=row.job_id,
@@ -47,5 +52,5 @@ def detail(*, team_id: int, job_id: uuid.UUID, result_id: int) -> ResultPage:
         here=row.status == Result.Status.ARCHIVED,
         removed_at=row.removed_at,
         trouble=row.trouble,
-        is_log=row.kind.endswith("Log"),
+        is_log=row.is_log,
     )

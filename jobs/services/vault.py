@@ -58,6 +58,29 @@ def token_text(token: NodeToken) -> str:
     return _open(token.encrypted_token, f"The node token of “{token.wallet.label}”").decode()
 
 
+def former_token_text(token: NodeToken) -> str:
+    """Return the token in whose place another one stands, for the request that gives it back. Raises: as `token_text`."""
+    return _open(token.encrypted_former, f"The former node token of “{token.wallet.label}”").decode()
+
+
+def is_sealed_with_first(sealed: bytes | memoryview) -> bool:
+    """Say whether the first of the portal's keys opens this: it needs no other."""
+    try:
+        Fernet(settings.WALLET_KEYS[0]).decrypt(bytes(sealed))
+    except InvalidToken:
+        return False
+    return True
+
+
+def seal_again(sealed: bytes | memoryview, what: str) -> bytes:
+    """Encrypt with the first of the portal's keys what any of them opens.
+
+    Raises:
+        VaultLocked: none does; `what` names the secret.
+    """
+    return seal(_open(sealed, what))
+
+
 def _open(sealed: bytes | memoryview | None, what: str) -> bytes:
     if sealed is None:
         raise NoKey(f"{what} is not in the portal, so nothing can be signed with it here.")

@@ -37,6 +37,7 @@ ACTS = {
     "invitation",  # seen once, by whoever has its link
     *("members-invite", "members-resend", "members-revoke", "members-role"),
     *("wallets-generate", "wallets-import", "wallets-disable", "wallets-limit"),
+    *("wallets-balances-look", "wallets-tokens", "wallets-tokens-give-back"),
     *(
         "launch-quote",
         "escrow-look",
@@ -152,6 +153,12 @@ def _looks(seeded: Seeded) -> list[Look]:
         look("profile"),
         look("settings"),
         look("wallets"),
+        look(
+            "wallets-balances",
+            "fragment",
+            fragment=True,
+            arguments={"wallet_id": seeded.succeeded.wallet_id},
+        ),
         look("escrow"),
         look("escrow", "fragment", fragment=True),
         look("members"),
