@@ -36,6 +36,7 @@ ACTS = {
     ),
     "invitation",  # seen once, by whoever has its link
     *("members-invite", "members-resend", "members-revoke", "members-role"),
+    "settings-change",
     *("wallets-generate", "wallets-import", "wallets-disable", "wallets-limit"),
     *("wallets-balances-look", "wallets-tokens", "wallets-tokens-give-back"),
     *(

@@ -99,6 +99,8 @@ TABLE = (
     page("catalogue-detail", Action.SEE, of="asset"),
     act("catalogue-refresh", Action.EDIT_CATALOGUE, of="asset"),
     page("environments", Action.SEE),
+    page("settings", Action.SEE),
+    act("settings-change", Action.SET_UP_TEAM, data={"name": "Ours"}),
     page("wallets", Action.SEE),
     act("wallets-generate", Action.MANAGE_WALLETS, data={"new-label": "harbour"}),
     act("wallets-import", Action.MANAGE_WALLETS, data={"old-label": "quay", "old-secret": "11" * 32}),
@@ -120,6 +122,7 @@ ASIDE = {
     "logout": "the door",
     "health": "for load balancers: says nothing but ok",
     "favicon": "a picture",
+    "profile": "one's own, whatever the team",
 }
 
 
