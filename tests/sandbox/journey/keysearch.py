@@ -2,7 +2,6 @@
 
 import base64
 import html
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -40,14 +39,11 @@ def forms(secret: Secret) -> dict[str, list[bytes]]:
     found: dict[str, list[bytes]] = {"text": [text.encode() for text in secret.texts]}
     if secret.key:
         standard = base64_cores(secret.key)
-        shown = repr(secret.key)[2:-1]
         found |= {
             "raw": [secret.key],
             "base64": standard,
             "base64 for URLs": [core.translate(bytes.maketrans(b"+/", b"-_")) for core in standard],
             "decimal": [str(int.from_bytes(secret.key)).encode()],
-            "as Python shows bytes": [shown.encode(), html.escape(shown).encode()],
-            "as JSON shows bytes": [json.dumps(secret.key.decode("latin-1"))[1:-1].encode()],
             "list of numbers": [separator.join(map(str, secret.key)).encode() for separator in (",", ", ")],
         }
     return found
@@ -56,6 +52,8 @@ def forms(secret: Secret) -> dict[str, list[bytes]]:
 def find(content: bytes, secret: Secret) -> set[str]:
     """Return the names of the forms in which a secret is in some bytes."""
     found = {name for name, needles in forms(secret).items() if any(needle in content for needle in needles)}
+    if secret.key and secret.key in _unescaped(content):
+        found.add("escaped")
     lower = content.lower()
     if secret.key and secret.key.hex().encode() in lower:
         found.add("hex")
@@ -69,6 +67,20 @@ def find(content: bytes, secret: Secret) -> set[str]:
 def find_all(content: bytes, secrets: Iterable[Secret]) -> set[tuple[str, str]]:
     """Return which secrets are in some bytes, with the forms."""
     return {(secret.name, form) for secret in secrets for form in find(content, secret)}
+
+
+def _unescaped(content: bytes) -> bytes:
+    """Return bytes that Python, JSON or HTML have written with escapes as they are; pieces of long ones are joined."""
+    text = html.unescape(content.decode("latin-1"))
+    whole = re.sub(r"""['"]\s+b?['"]""", "", text)
+    return re.sub(r"\\(?:x|u00)([0-9a-fA-F]{2})|\\(.)", _meant, whole).encode("latin-1", "replace")
+
+
+def _meant(escape: re.Match[str]) -> str:
+    number, letter = escape.groups()
+    if number:
+        return chr(int(number, 16))
+    return {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}.get(letter, letter)
 
 
 def _windows(words: tuple[str, ...]) -> list[tuple[str, ...]]:

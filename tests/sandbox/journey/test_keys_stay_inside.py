@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import pprint
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -119,14 +120,7 @@ def use(holder: Holder) -> None:
     """Run a free job by signature, one by a node token, and one that signs transactions; one stays in the queue."""
     portal = holder.portal
     portal.start_worker()
-    mine = {"wallet": "by hex"}
-    for name, more in {
-        "Summary statistics": ("Iris flowers",),
-        "Summary statistics (v4)": ("Iris flowers (v4)",),
-    }.items():
-        ended = launch(portal, name, *more, **mine)
-        assert ended.code == 0, (ended.stdout, ended.stderr)
-        holder.said.append(ended)
+    launch(holder, ("Summary statistics", "Iris flowers"), ("Summary statistics (v4)", "Iris flowers (v4)"))
     assert portal.rows("SELECT 1 FROM jobs_transaction WHERE status = 'confirmed'"), "nothing was signed"
     portal.call(
         "from jobs.services import nodetokens\n"
@@ -136,25 +130,26 @@ def use(holder: Holder) -> None:
     )
     sql = "SELECT count(*) FROM jobs_nodetoken WHERE encrypted_token IS NOT NULL"
     wait_for(lambda: portal.rows(sql)[0][0] == 2, "a token of each service")
-    for name, more in {
-        "Word count": ("US Constitution",),
-        "Word count (v4)": ("US Constitution (v4)",),
-    }.items():
-        ended = launch(portal, name, *more, **mine)
-        assert ended.code == 0, (ended.stdout, ended.stderr)
-        holder.said.append(ended)
+    launch(holder, ("Word count", "US Constitution"), ("Word count (v4)", "US Constitution (v4)"))
     holder.tokens = [row[0] for row in portal.box.rows("SELECT token FROM tokens")]
     portal.kill_worker()
-    holder.said.append(launch(portal, "Summary statistics", "Iris flowers", wait=False, **mine))
+    launch(holder, ("Summary statistics", "Iris flowers"), wait=False)
 
 
-def launch(portal: Portal, algorithm: str, dataset: str, *, wallet: str, wait: bool = True) -> Ended:
-    """Run `launch_job` with one of the wallets."""
+def launch(holder: Holder, *jobs: tuple[str, str], wait: bool = True) -> None:
+    """Launch jobs with the wallet that came by hex, each an algorithm and its dataset; they end well."""
     waiting = ("--wait", "--timeout", "80") if wait else ()
-    return portal.manage(
-        *("launch_job", "--json", "--team", "demo", "--wallet", wallet, "--environment", "free"),
-        *("--dataset", dataset, "--algorithm", algorithm, *waiting),
-    )
+    place = ("--team", "demo", "--wallet", "by hex", "--environment", "free")
+    begun = [
+        holder.portal.begin(
+            *("launch_job", "--json", *place, "--algorithm", algorithm, "--dataset", dataset, *waiting)
+        )
+        for algorithm, dataset in jobs
+    ]
+    for command in begun:
+        ended = command.end()
+        assert ended.code == 0, (ended.stdout, ended.stderr[-4000:])
+        holder.said.append(ended)
 
 
 def disable(holder: Holder) -> None:
@@ -223,6 +218,8 @@ FORMS: dict[str, Callable[[bytes], bytes]] = {
     "decimal": lambda key: str(int.from_bytes(key)).encode(),
     "repr": lambda key: repr({"key": key}).encode(),
     "repr in HTML": lambda key: html.escape(repr({"key": key})).encode(),
+    "repr in pieces": lambda key: pprint.pformat({"key": key}, width=40).encode(),
+    "repr in pieces in HTML": lambda key: html.escape(pprint.pformat(key, width=30)).encode(),
     "repr of a bytearray": lambda key: repr(bytearray(key)).encode(),
     "list": lambda key: json.dumps(list(key)).encode(),
     "tight list": lambda key: json.dumps(list(key), separators=(",", ":")).encode(),
@@ -282,7 +279,7 @@ class TestSearch:
         before, own.portal.environment["PORTAL_VAR"] = own.portal.environment["PORTAL_VAR"], str(planted)
         (tmp_path / "entered.json").write_text((holder.out.parent / "entered.json").read_text())
         try:
-            own.run(f"keyholder.plant({HEX_KEY!r})")
+            own.run(f"keyholder.plant({raw(HEX_KEY).hex()!r})")
             own.run("keyholder.gather(out / 'gathered')")
         finally:
             own.portal.environment["PORTAL_VAR"] = before
