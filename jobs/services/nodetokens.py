@@ -165,7 +165,9 @@ def _get(*, row: NodeToken, backend: ComputeBackend, clock: Clock) -> None:
             raise
 
     try:
-        signed_with_key(backend=backend, wallet=row.wallet, node=row.node, clock=clock, act=ask)
+        signed_with_key(
+            backend=backend, wallet=row.wallet, node=row.node, clock=clock, act=ask, call="asking for a token"
+        )
     except (OceanError, OutOfBudget) as error:
         if asked and not getattr(error, "maybe_happened", False):
             _push(row, clock=clock, unknown_until=lost_before)  # there certainly is none

@@ -30,6 +30,15 @@ def seal(secret: bytes) -> bytes:
     return _fernet().encrypt(secret)
 
 
+def unseal(sealed: bytes, *, what: str) -> bytes:
+    """Decrypt a secret of an account. what: names it in the error.
+
+    Raises:
+        VaultLocked: none of the portal's keys opens it.
+    """
+    return _open(sealed, what)
+
+
 def signer(wallet: Wallet) -> Signer:
     """Return the signer of a wallet; the key stays inside it.
 

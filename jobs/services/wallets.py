@@ -69,10 +69,10 @@ def disable(*, actor: Actor, wallet_id: int, now: datetime) -> None:
     Raises:
         NotAllowed, Missing
     """
-    require(actor, Action.MANAGE_WALLETS)
     wallet = Wallet.objects.filter(team_id=actor.team_id, pk=wallet_id).first()
     if wallet is None:
         raise Missing("There is no such wallet in this team.")
+    require(actor, Action.MANAGE_WALLETS)
     Wallet.objects.filter(pk=wallet.pk, disabled_at=None).update(disabled_at=now)
 
 

@@ -8,12 +8,15 @@ import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Permission
+from django.db import transaction
 from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
 
+from jobs.access import Person
 from jobs.lifecycle import State
 from jobs.models import (
+    Act,
     ChainNonce,
     EscrowAccount,
     Job,
@@ -24,7 +27,7 @@ from jobs.models import (
     SpendingLimit,
     Transaction,
 )
-from jobs.services import catalogue, vault
+from jobs.services import audit, catalogue, vault
 from tests import builders
 from tests.conftest import Cast
 
@@ -75,6 +78,8 @@ def records(cast: Cast) -> Job:
         node.budget if hasattr(node, "budget") else type(node).budget.related.related_model(node=node)
     )
     node.budget.save()
+    with transaction.atomic():
+        audit.record(act=Act.SIGNED_IN, by=Person(user_id=None, name="Alice"), now=builders.NOW)
     return job
 
 
