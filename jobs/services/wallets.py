@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
+from django.views.decorators.debug import sensitive_variables
 
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput, Missing
@@ -22,6 +23,7 @@ from jobs.services import vault
 SECRET_MAX = 20_000  # characters; a keystore is about 500
 
 
+@sensitive_variables()
 def generate(*, actor: Actor, label: str, now: datetime) -> int:
     """Make a new key, keep it encrypted, and return the wallet's id.
 
@@ -32,6 +34,7 @@ def generate(*, actor: Actor, label: str, now: datetime) -> int:
     return _keep(actor=actor, label=label, key=new_key(), now=now)
 
 
+@sensitive_variables()
 def import_key(*, actor: Actor, label: str, secret_text: str, now: datetime, password: str = "") -> int:
     """Keep a key that exists: 64 hexadecimal digits, a mnemonic, or a keystore JSON with its password.
 

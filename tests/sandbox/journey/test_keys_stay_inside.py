@@ -16,23 +16,23 @@ from cryptography.fernet import Fernet
 from tests.repo.source import ROOT
 from tests.sandbox.journey import keyholder
 from tests.sandbox.journey.conftest import open_portal
-from tests.sandbox.journey.keysearch import Secret, base64_cores, find, find_all
+from tests.sandbox.journey.keysearch import (
+    FILE_KEY,
+    HEX_KEY,
+    PHRASE,
+    PHRASE_KEY,
+    Secret,
+    base64_cores,
+    find,
+    find_all,
+    raw,
+)
 from tests.sandbox.journey.portal import Ended, Portal, wait_for
 
 pytestmark = pytest.mark.xdist_group("keys")
 
-# Publicly known development keys: the eighth of "test … junk", which has money in the sandbox, and two of ganache -d.
-HEX_KEY = "0x4bbbf85ce3377467afe5d46f804f221813b2bb87f24d81f60f1fcdbf7cbf4356"
-PHRASE = "myth like bonus scare over problem client lizard pioneer submit female collect"
-PHRASE_KEY = "0x4f3edf983ac636a65a842ce7c78d9aa706d3b113bce9c46f30d7d21715b23b1d"
-FILE_KEY = "0x829e924fdf021ba3dbbc4225edfece9aca04b929d6e75613329ca6f1d31c0bb4"
 PASSWORD = "only the keystore opens with this"
 NEW_WALLET_KEY = base64.urlsafe_b64encode(b"the key after the change, 32 lon").decode()
-
-
-def raw(key: str) -> bytes:
-    """Return a key's bytes."""
-    return bytes.fromhex(key.removeprefix("0x"))
 
 
 SECRETS = (
