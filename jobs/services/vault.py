@@ -49,6 +49,15 @@ def token_text(token: NodeToken) -> str:
     return _open(token.encrypted_token, f"The node token of “{token.wallet.label}”").decode()
 
 
+def seal_again(sealed: bytes | memoryview, what: str) -> bytes:
+    """Encrypt with the first of the portal's keys what any of them opens.
+
+    Raises:
+        VaultLocked: none does; `what` names the secret.
+    """
+    return seal(_open(sealed, what))
+
+
 def _open(sealed: bytes | memoryview | None, what: str) -> bytes:
     if sealed is None:
         raise NoKey(f"{what} is not in the portal, so nothing can be signed with it here.")

@@ -23,6 +23,8 @@ ASIDE = {
     "datatokens": "reads only",
     "demo": "sets up a demo",
     "effects": "reads only",
+    "grants": "who may spend, for all jobs",
+    "handovers": "a wallet that no job needs any more",
     "limits": "what one job may spend: a person's one write, which is there or not, for all jobs",
     "looking": "reads only",
     "nodes": "what nodes offer, for all jobs",
