@@ -133,11 +133,26 @@ class Actor:
 
 
 def require(actor: Actor, action: Action) -> None:
-    """Raise NotAllowed, with words for the person, unless the actor may do the action."""
+    """Raise NotAllowed, with words for the person, unless the actor may do the action.
+
+    Where the act is on an object, ask after the object was found in the actor's team: what belongs to another team is
+    missing for everybody, whatever their role.
+    """
     if not actor.may(action):
         who = _list_roles(ALLOWED[action])
+        lets = f", or the team lets a {actor.role}" if (actor.role, action) in IF_TEAM_LETS else ""
         raise NotAllowed(
-            f"Your role in this team is {actor.role}; to {action} one has to be {who}. "
+            f"Your role in this team is {actor.role}; to {action} one has to be {who}{lets}. "
+            "Ask an owner of the team."
+        )
+
+
+def require_gives(actor: Actor, role: Role) -> None:
+    """Raise NotAllowed, with words for the person, unless the actor may give a member this role, and take it from one."""
+    require(actor, Action.MANAGE_MEMBERS)
+    if not actor.may_give(role):
+        raise NotAllowed(
+            f"Your role in this team is {actor.role}: you may not give the role {role}, or take it from anybody. "
             "Ask an owner of the team."
         )
 

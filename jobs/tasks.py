@@ -18,14 +18,19 @@ from jobs.errors import PortalError
 from jobs.ocean.errors import OceanError
 from jobs.services import (
     acting,
+    balances,
     blocks,
     escrows,
     following,
     nodes,
+    nodetokens,
+    notifications,
     payments,
+    posting,
     reconciling,
     refreshing,
     results,
+    retention,
     running,
 )
 
@@ -106,3 +111,33 @@ def reconcile(**_: Any) -> None:
 def look_at_node(node_id: int, **_: Any) -> None:
     """Ask a node what it offers."""
     nodes.look(node_id=node_id, clock=clock)
+
+
+def remove_results(**_: Any) -> None:
+    """Remove the archived results that the teams' rules no longer keep."""
+    retention.run(clock=clock)
+
+
+def tell(event_id: int, **_: Any) -> None:
+    """Write to whom it concerns that something happened to a job."""
+    notifications.tell(event_id=event_id, now=clock())
+
+
+def send_letter(letter_id: int, **_: Any) -> None:
+    """Send an e-mail that waits in the outbox."""
+    try:
+        posting.send(letter_id=letter_id, clock=clock)
+    except (
+        Exception
+    ):  # whether it was sent is not known: the letter says so after a while, and stays where it is
+        log.exception("letter %s", letter_id)
+
+
+def look_at_balances(look_id: int, **_: Any) -> None:
+    """Read what a wallet holds on a network."""
+    balances.look(look_id=look_id, clock=clock)
+
+
+def log_in(token_id: int, **_: Any) -> None:
+    """Get a wallet's token from a node, renew it, or give it back."""
+    nodetokens.tend(token_id=token_id, clock=clock)

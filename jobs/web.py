@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 from django.contrib import messages
@@ -18,10 +20,11 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 from django_htmx.middleware import HtmxDetails
 
-from jobs.access import Actor
+from jobs.access import Actor, Person
 from jobs.errors import Missing, NotAllowed, PortalError
 from jobs.selectors import portal
 from jobs.selectors.portal import TeamFacts
+from jobs.services import accounts
 
 # Nothing inline, nothing from elsewhere, nothing evaluated. The admin works under the same rules.
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -47,14 +50,42 @@ class PortalRequest(HttpRequest):
     htmx: HtmxDetails
 
 
-class PortalMiddleware:
-    """Lets only members into a team's pages, and answers the portal's errors in one place."""
+# How old what a person's list of sessions says of the last use may be. Each note is two writes.
+SEEN_EVERY_S = 300
+_SEEN = "seen_at"
+
+
+class LastSeenMiddleware:
+    """Notes now and then that a session is in use, for its owner's list of sessions."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        response = self.get_response(request)
+        seen_at = request.session.get(_SEEN)
+        key = request.session.session_key
+        if isinstance(seen_at, float) and key:
+            now = timezone.now()
+            if not 0 <= now.timestamp() - seen_at < SEEN_EVERY_S:
+                note_seen(request, now=now)
+                accounts.seen(session_key=key, now=now)
+        return self.get_response(request)
+
+
+class PortalMiddleware:
+    """Lets only members into a team's pages, and answers the portal's errors in one place.
+
+    Times are shown in the zone that the person chose; the next request begins with the portal's own again.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        try:
+            response = self.get_response(request)
+        finally:
+            timezone.deactivate()  # a thread serves many people
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         if hasattr(request, "team"):
             patch_cache_control(response, private=True, no_cache=True)
@@ -67,6 +98,7 @@ class PortalMiddleware:
         self, request: PortalRequest, view: Callable[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> HttpResponseBase | None:
         """Find the membership behind the team in the URL: without one, there is no such team."""
+        _use_time_zone(request)
         if "team" not in kwargs:
             return None
         if not request.user.is_authenticated:
@@ -128,6 +160,16 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
     }
 
 
+def person_of(request: HttpRequest) -> Person:
+    """Return who is signed in, for what is done outside of any team."""
+    return Person(user_id=request.user.pk, name=str(request.user), origin=client_address(request))
+
+
+def note_seen(request: HttpRequest, *, now: datetime) -> None:
+    """Remember in the session when it was last used; sessions without such a note are not watched."""
+    request.session[_SEEN] = now.timestamp()
+
+
 def client_address(request: HttpRequest) -> str:
     """Return the network address that a request came from.
 
@@ -138,6 +180,17 @@ def client_address(request: HttpRequest) -> str:
         if forwarded:
             return forwarded[:100]
     return str(request.META.get("REMOTE_ADDR", ""))[:100]
+
+
+def _use_time_zone(request: HttpRequest) -> None:
+    """Show times in the person's zone; what the database holds may be the name of none."""
+    name = str(getattr(request.user, "time_zone", ""))
+    if not name:
+        return
+    try:
+        timezone.activate(ZoneInfo(name))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        timezone.deactivate()
 
 
 def _wants_fragment(request: HttpRequest) -> bool:

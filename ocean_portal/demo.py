@@ -110,7 +110,8 @@ def _run(options: argparse.Namespace) -> int:
     info = SANDBOX_STATE / "sandbox.json"
     info.unlink(missing_ok=True)  # what the last run wrote names its ports
     manager = Manager()
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    address = f"http://127.0.0.1:{options.port}"
+    environment = {"PORTAL_URL": address, **os.environ, "PYTHONUNBUFFERED": "1"}
     for name, command in _commands(options).items():
         manager.add_process(name, command, cwd=str(ROOT), env=environment)
     # Started here and not in the thread: honcho forks without exec, and a fork between a thread's pipe() and exec would

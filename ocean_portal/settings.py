@@ -10,6 +10,7 @@ import base64
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env
@@ -48,6 +49,8 @@ if not WALLET_KEYS or not all(_is_fernet_key(key) for key in WALLET_KEYS):
 
 ALLOWED_HOSTS = env.list("PORTAL_HOSTS", ["localhost", "127.0.0.1"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("PORTAL_ORIGINS", [])
+# Where people reach the portal: the start of the links in e-mails, which no request tells of.
+PORTAL_URL = env.str("PORTAL_URL", (CSRF_TRUSTED_ORIGINS or ["http://localhost:8000"])[0])
 HTTPS = env.bool("PORTAL_HTTPS", not (DEBUG or DEMO))
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = env.int("PORTAL_HSTS_SECONDS", 31_536_000 if HTTPS else 0)
@@ -60,8 +63,14 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
 INSTALLED_APPS = [
-    "jobs",
-    "django.contrib.admin",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.usersessions",
+    "jobs.apps.JobsConfig",  # after allauth: its admin takes some of allauth's pages away
+    "jobs.apps.OperatorsConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -83,12 +92,15 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "jobs.web.LastSeenMiddleware",
     "jobs.web.PortalMiddleware",
 ]
 
 ROOT_URLCONF = "ocean_portal.urls"
 WSGI_APPLICATION = "ocean_portal.wsgi.application"
 AUTH_USER_MODEL = "jobs.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
@@ -115,7 +127,7 @@ TEMPLATES = [
     },
 ]
 
-VAR_DIR = Path(env.str("PORTAL_VAR", str(BASE_DIR / "var")))
+VAR_DIR = Path(env.str("PORTAL_VAR", str(BASE_DIR / "var"))).resolve()
 
 DATABASES = {"default": env.dj_db_url("PORTAL_DATABASE_URL", f"sqlite:///{VAR_DIR / 'portal.sqlite3'}")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
@@ -128,6 +140,102 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;",
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Failed sign-ins are counted here, for all processes of the web server together. The table comes with a migration.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "portal_cache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},  # so many strangers cannot push one another's counts out
+    }
+}
+
+# Accounts. The doors in jobs/doors say who may come in, and how.
+SIGN_UP = env.str("PORTAL_SIGN_UP", "invitation")
+if SIGN_UP not in ("open", "invitation", "closed"):
+    raise ImproperlyConfigured(f"PORTAL_SIGN_UP is “{SIGN_UP}”; it has to be open, invitation or closed.")
+ACCOUNT_ADAPTER = "jobs.doors.accounts.AccountDoor"
+ACCOUNT_LOGIN_METHODS = {"email", "username"}  # one field takes both
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_FORMS = {
+    "signup": "jobs.doors.forms.SignUpForm",
+    "change_password": "jobs.doors.forms.ChangeForm",
+    "set_password": "jobs.doors.forms.FirstPasswordForm",
+    "reset_password_from_key": "jobs.doors.forms.ResetForm",
+}
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if HTTPS else "http"
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True  # before e-mail addresses change
+ACCOUNT_USERNAME_BLACKLIST = ["admin", "root", "operator", "portal", "worker"]
+ACCOUNT_RATE_LIMITS = {
+    "login": "30/m/ip",
+    "login_failed": "10/m/ip,5/5m/key",  # key: the account, whichever of its names is typed
+    "reset_password": "10/m/ip,3/m/key",
+    "signup": "10/m/ip",
+}
+MFA_ADAPTER = "jobs.doors.factors.FactorDoor"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "Ocean Portal"
+MFA_TOTP_TOLERANCE = 1  # one step of 30 s early or late: clocks differ
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = (
+    DEBUG or DEMO
+)  # http://localhost; browsers themselves refuse any other http
+
+# The sign-in of an organisation (OpenID Connect): all four or none.
+OIDC_NAME = env.str("PORTAL_OIDC_NAME", "")
+OIDC_ISSUER = env.str("PORTAL_OIDC_ISSUER", "")
+OIDC_CLIENT_ID = env.str("PORTAL_OIDC_CLIENT_ID", "")
+_oidc_secret = env.str("PORTAL_OIDC_CLIENT_SECRET", "")
+OIDC = bool(OIDC_NAME and OIDC_ISSUER and OIDC_CLIENT_ID and _oidc_secret)
+if not OIDC and (OIDC_NAME or OIDC_ISSUER or OIDC_CLIENT_ID or _oidc_secret):
+    raise ImproperlyConfigured(
+        "PORTAL_OIDC_NAME, PORTAL_OIDC_ISSUER, PORTAL_OIDC_CLIENT_ID and PORTAL_OIDC_CLIENT_SECRET belong together: "
+        "set all four, or none."
+    )
+if OIDC and not (
+    urlsplit(OIDC_ISSUER).scheme == "https" or urlsplit(OIDC_ISSUER).hostname in ("localhost", "127.0.0.1")
+):
+    raise ImproperlyConfigured("PORTAL_OIDC_ISSUER has to be an https address.")
+SOCIALACCOUNT_ADAPTER = "jobs.doors.organisation.OrganisationDoor"
+SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = True  # whom it may meet is decided by the door
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 5
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "APPS": [
+            {
+                "provider_id": "organisation",
+                "name": OIDC_NAME,
+                "client_id": OIDC_CLIENT_ID,
+                "secret": _oidc_secret,
+                "settings": {"server_url": OIDC_ISSUER, "oauth_pkce_enabled": True},
+            }
+        ]
+        if OIDC
+        else []
+    }
+}
+
+# E-mail: of sign-up and forgotten passwords, invitations, and jobs that end.
+_mail = env.dj_email_url(
+    "PORTAL_EMAIL_URL", f"file:///{VAR_DIR / 'mail'}" if DEBUG or DEMO else "smtp://localhost:25"
+)
+if "EMAIL_BACKEND" not in _mail:
+    raise ImproperlyConfigured(
+        "PORTAL_EMAIL_URL begins with a word that is not known. smtp:// is plain, submission:// is with STARTTLS, "
+        "smtp://…?ssl=true with TLS from the start, file:/// writes files."
+    )
+EMAIL_BACKEND = _mail["EMAIL_BACKEND"]
+EMAIL_FILE_PATH = _mail["EMAIL_FILE_PATH"]
+EMAIL_HOST, EMAIL_PORT = _mail["EMAIL_HOST"], _mail["EMAIL_PORT"]
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_USER"], _mail["EMAIL_HOST_PASSWORD"]
+EMAIL_USE_TLS, EMAIL_USE_SSL = _mail["EMAIL_USE_TLS"], _mail["EMAIL_USE_SSL"]
+EMAIL_TIMEOUT = 10  # seconds: a person may be waiting
+_host = next((host.lstrip(".") for host in ALLOWED_HOSTS if host != "*"), "localhost")
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("PORTAL_EMAIL_FROM", f"Ocean Portal <portal@{_host}>")
 
 Q_CLUSTER: dict[str, Any] = {
     "name": "ocean-portal",

@@ -17,6 +17,8 @@ from jobs.access import ALLOWED, Action
 from jobs.lifecycle import TERMINAL, State
 from jobs.models import (
     Asset,
+    Balance,
+    BalanceLook,
     Environment,
     EscrowAccount,
     Job,
@@ -423,6 +425,26 @@ def make_lock(**values: Any) -> dict[str, Any]:
     """Describe a lock as an account keeps it; it runs out in the year 2100."""
     defaults = {"id": "77", "payee": RAW_ENVIRONMENT["consumerAddress"], "amount_wei": str(10**18)}
     return {**defaults, "expires_at": 4_102_444_800} | values
+
+
+def make_balances(*, wallet: Wallet, coin_wei: int = 10**18, **values: Any) -> BalanceLook:
+    """Make what a wallet held on the sandbox's network a moment ago; gas is offered for one gwei.
+
+    tokens: how much of each token.
+    """
+    tokens: dict[Token, int] = values.pop("tokens", {})
+    defaults: dict[str, Any] = {
+        "network": make_network(),
+        "asked_at": NOW,
+        "looked_at": NOW,
+        "next_look_at": datetime(2100, 1, 1, tzinfo=UTC),
+        "gas_price_wei": 10**9,
+    }
+    look = BalanceLook.objects.create(wallet=wallet, **(defaults | values))
+    Balance.objects.create(look=look, token=None, amount_wei=coin_wei)
+    for token, wei in tokens.items():
+        Balance.objects.create(look=look, token=token, amount_wei=wei)
+    return look
 
 
 def make_act(*, wallet: Wallet, status: str = Transaction.Status.PLANNED, **values: Any) -> Transaction:

@@ -4,11 +4,6 @@ Only teams, members, people, networks and nodes are edited here. What services w
 row would tell of something that never happened.
 """
 
-from django.contrib import admin
+from jobs.admin import doors, money, networks, people, record, work
 
-from jobs.admin import money, networks, people, work
-
-__all__ = ["money", "networks", "people", "work"]
-
-admin.site.site_header = admin.site.site_title = "Ocean Portal"
-admin.site.index_title = "Operation"
+__all__ = ["doors", "money", "networks", "people", "record", "work"]

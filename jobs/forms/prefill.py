@@ -32,7 +32,8 @@ def first_values(
         "launch_key": launch_key,
         "datasets": [chosen] if chosen else [],
         "algorithm": next((a.did for a in options.algorithms if str(a.id) == algorithm), sole),
-        "environment": FREE if options.any_free or not options.any_paid else PAID,
+        "environment": options.default_place or (FREE if options.any_free or not options.any_paid else PAID),
+        **_default_wallet(options),
         **suggested_values(options.container),
     }
 
@@ -46,6 +47,7 @@ def values_of_rerun(
     Code of one's own comes back to those who may run it, and to nobody else.
     """
     choices = {choice.ref: choice for choice in again.datasets}
+    usable = again.wallet in {w.label for w in options.wallets}
     values: dict[str, Any] = {
         "launch_key": launch_key,
         "rerun_of": again.rerun_of,
@@ -54,7 +56,7 @@ def values_of_rerun(
         "environment": "" if instead else f"{again.environment}{PAID_SUFFIX if again.paid else ''}",
         "token": again.token,
         **{resource_name(name): f"{amount:g}" for name, amount in (again.resources or {}).items()},
-        "wallet": again.wallet if again.wallet in {w.label for w in options.wallets} else "",
+        "wallet": again.wallet if usable else options.default_wallet,
         "max_duration_s": again.max_duration_s,
         "queue_wait_s": again.queue_wait_s,
         "name": again.name,
@@ -68,6 +70,10 @@ def values_of_rerun(
             given = choice.userdata or {}
             values |= {name: shown_value(given.get(parameter.name)) for name, parameter in asked}
     return values | _algorithm_again(options, again)
+
+
+def _default_wallet(options: LaunchOptions) -> dict[str, str]:
+    return {"wallet": options.default_wallet} if options.default_wallet else {}
 
 
 def _algorithm_again(options: LaunchOptions, again: LaunchRequest) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.core.files.uploadedfile import UploadedFile
 
 from jobs.forms.base import PortalForm
 from jobs.selectors.wallet import WalletPage
@@ -109,13 +108,13 @@ class KeystoreForm(BringForm):
 
     def clean_file(self) -> str:
         """Read the file, if it is no longer than a keystore and text."""
-        given: UploadedFile | None = self.cleaned_data["file"]
+        given = self.cleaned_data["file"]
         if given is None:
             return ""
-        if (given.size or 0) > SECRET_MAX:
+        if given.size > SECRET_MAX:
             raise forms.ValidationError("This file is far larger than a keystore.")
         try:
-            return given.read().decode()
+            return str(given.read(), "utf-8")
         except UnicodeDecodeError:
             raise forms.ValidationError("This file is no text, so it is no keystore.") from None
 

@@ -14,10 +14,12 @@ class Act(models.TextChoices):
     SIGN_IN_FAILED = "account.sign_in_failed", "Failed to sign in"
     SIGNED_OUT = "account.signed_out", "Signed out"
     SIGNED_UP = "account.signed_up", "Signed up"
+    SIGN_IN_LINKED = "account.linked", "Linked the organisation's sign-in"
     PASSWORD_CHANGED = "account.password_changed", "Changed the password"
     EMAIL_CHANGED = "account.email_changed", "Changed e-mail addresses"
     FACTOR_ADDED = "account.factor_added", "Added a second factor"
     FACTOR_REMOVED = "account.factor_removed", "Removed a second factor"
+    FACTOR_SEALED_AGAIN = "account.factor_sealed_again", "Encrypted a second factor with a new key"
     SESSIONS_ENDED = "account.sessions_ended", "Signed out other sessions"
     PROFILE_CHANGED = "account.profile_changed", "Changed their profile"
 
@@ -38,6 +40,7 @@ class Act(models.TextChoices):
     JOB_GIVEN_UP = "job.given_up", "Ended a job"
     JOB_HANDED_ON = "job.handed_on", "Handed a job on"
     DOWNLOADED = "job.downloaded", "Downloaded a result"
+    LOOKED = "job.looked_at", "Looked at a result"
     RESULTS_REMOVED = "job.results_removed", "Removed results"
     SHARED = "job.shared", "Made a link for outside"
     SHARE_OPENED = "job.share_opened", "Opened a link from outside"
@@ -99,7 +102,10 @@ class AuditEntry(models.Model):
     hash = models.CharField(max_length=64)
 
     class Meta:
-        indexes = [models.Index(fields=["team", "-number"], name="audit_of_team")]
+        indexes = [
+            models.Index(fields=["team", "-number"], name="audit_of_team"),
+            models.Index(fields=["team", "kind", "object_id", "-number"], name="audit_of_object"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.number}: {self.who} {self.act}"

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import models, transaction
 from django.db.models import F
 
-from jobs.lifecycle import ACTIVE, State, check
+from jobs.lifecycle import ACTIVE, TERMINAL, State, check
 from jobs.models.amounts import WeiField
 from jobs.models.catalogue import Asset
 from jobs.models.networks import Environment, Node
@@ -18,6 +18,8 @@ from jobs.models.wallets import Wallet
 
 # How the verdict about a job ends it once its results are collected. Source: jobs.ocean.compute.Verdict.state
 OUTCOMES = {"succeeded": State.SUCCEEDED, "failed": State.FAILED, "cancelled": State.CANCELLED}
+# What people may want to be told of by e-mail.
+TOLD = TERMINAL | {State.NEEDS_ATTENTION}
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -28,6 +30,17 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(state__in=ACTIVE, next_check_at__lte=now).filter(
             models.Q(lease_until__isnull=True) | models.Q(lease_until__lte=now)
         )
+
+    def with_old_results(self, *, team_id: int, ended_before: datetime) -> JobQuerySet:
+        """Jobs of a team that had ended by then, and of which files are still archived."""
+        archived = Result.objects.filter(job=models.OuterRef("pk"), status=Result.Status.ARCHIVED)
+        ended = self.filter(team_id=team_id, state__in=TERMINAL, ended_at__lte=ended_before)
+        return ended.filter(models.Exists(archived))
+
+    def under_way_of(self, *, team_id: int, user_id: int) -> JobQuerySet:
+        """Jobs of a team that are this person's own and have not ended, also those that wait for a person."""
+        own = models.Q(handed_to_id=user_id) | models.Q(handed_to=None, launched_by_id=user_id)
+        return self.filter(own, team_id=team_id, state__in=ACTIVE | {State.NEEDS_ATTENTION})
 
     def move(
         self,
@@ -73,6 +86,7 @@ class JobQuerySet(models.QuerySet["Job"]):
                     message=message,
                     actor_id=actor_id,
                     data=data or {},
+                    tell_at=now if after in TOLD else None,
                 )
         return bool(won)
 
@@ -330,7 +344,10 @@ class JobInput(models.Model):
 
 
 class JobEvent(models.Model):
-    """One thing that happened to a job. Append-only: written with the change or not at all."""
+    """One thing that happened to a job. Append-only: written with the change or not at all.
+
+    `tell_at` alone changes: it says whether somebody still has to look whom to tell.
+    """
 
     class Kind(models.TextChoices):
         STATE = "state", "State"
@@ -354,9 +371,17 @@ class JobEvent(models.Model):
     message = models.CharField(max_length=500, blank=True)
     actor = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     data = models.JSONField(default=dict, blank=True)
+    tell_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the worker looks whom to tell of it; empty: that was done."
+    )
 
     class Meta:
-        indexes = [models.Index(fields=["job", "id"], name="job_history")]
+        indexes = [
+            models.Index(fields=["job", "id"], name="job_history"),
+            models.Index(
+                fields=["tell_at"], condition=models.Q(tell_at__isnull=False), name="job_event_untold"
+            ),  # the pulse looks for whom to write to
+        ]
 
     def __str__(self) -> str:
         return self.message or f"{self.kind} {self.after}"
@@ -422,6 +447,11 @@ class Result(models.Model):
 
     def __str__(self) -> str:
         return self.path or self.name
+
+    @property
+    def is_log(self) -> bool:
+        """Whether it is a log rather than what the algorithm wrote. Source: recordings 01 and provider-v4 43."""
+        return self.kind.endswith("Log")
 
 
 class Pulse(models.Model):

@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.errors import InvalidInput
 from jobs.lifecycle import State
-from jobs.models import Asset, Job, Result, Token, Transaction
+from jobs.models import Asset, Job, Result, Team, Token, Transaction, Wallet
 from jobs.ocean.units import Address, from_wei, plain
 
 
@@ -48,6 +48,23 @@ def job_summary(*, team_id: int, job_id: uuid.UUID) -> dict[str, Any]:
             {"name": r.path or r.name, "kind": r.kind, "size": r.size, "sha256": r.sha256} for r in results
         ],
     }
+
+
+def default_wallet(*, team_id: int) -> str:
+    """Return the label of the team's default wallet, for a launch that names none.
+
+    Raises: InvalidInput: the team has none that can be used.
+    """
+    usable = Wallet.objects.filter(disabled_at=None, encrypted_key__isnull=False)
+    team = Team.objects.filter(pk=team_id, default_wallet__in=usable)
+    label = team.values_list("default_wallet__label", flat=True).first()
+    if label is None:
+        raise InvalidInput(
+            "Name a wallet: the team has no default wallet that can be used.",
+            field="wallet",
+            code="no_default",
+        )
+    return str(label)
 
 
 def token_named(text: str) -> str:

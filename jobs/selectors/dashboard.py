@@ -9,10 +9,9 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, Max, Q, QuerySet, Sum
 
-from jobs.access import Actor
+from jobs.access import Action, Actor
 from jobs.lifecycle import ACTIVE, TERMINAL, State
 from jobs.models import Asset, EscrowAccount, Job, Network, Node, Result, Transaction, Wallet
-from jobs.models.teams import Role
 from jobs.selectors.amounts import Amount, names
 from jobs.selectors.failures import UNTOLD
 from jobs.selectors.jobs import JobRow, job_rows
@@ -65,7 +64,7 @@ class Dashboard:
     """What the dashboard shows.
 
     untold_count: jobs that ended at a service that does not tell how.
-    money: none for a team whose jobs are free. comparison: of the ledger, where it found differences, for owners.
+    money: none for a team whose jobs are free. comparison: of the ledger, where it found differences, for who may act.
     has_datasets, has_algorithms, has_wallet: the first steps, True for a team that has launched a job.
     """
 
@@ -88,7 +87,7 @@ class Dashboard:
 
 
 def overview(*, actor: Actor, now: datetime) -> Dashboard:
-    """Return the dashboard of a team; five queries, one more for owners, five more where jobs cost something.
+    """Return the dashboard of a team; five queries, one more for owners and treasurers, five more where jobs cost money.
 
     The counts are of all time; the lists are the newest few of each.
     """
@@ -141,7 +140,7 @@ def _newest(mine: QuerySet[Job], *, now: datetime) -> tuple[JobRow, ...]:
 
 
 def _differing(actor: Actor) -> Comparison | None:
-    found = last_comparison(team_id=actor.team_id) if actor.role == Role.OWNER else None
+    found = last_comparison(team_id=actor.team_id) if actor.may(Action.MANAGE_ESCROW) else None
     return found if found and found.differences else None
 
 

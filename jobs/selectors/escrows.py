@@ -109,10 +109,10 @@ def account(*, actor: Actor, account_id: int, now: datetime) -> AccountRow:
         NotAllowed
         Missing: no such account in this team.
     """
-    require(actor, Action.MANAGE_ESCROW)
     row = _accounts(actor).filter(pk=account_id).first()
     if row is None:
         raise Missing("There is no such account in this team.")
+    require(actor, Action.MANAGE_ESCROW)
     return _row(row, jobs={}, may=True, now=now)
 
 

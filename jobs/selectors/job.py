@@ -32,11 +32,15 @@ ALGORITHM_LOG = "algorithmLog"
 # Where transactions change under an open page; and where a job has not been sent to a node yet.
 _PAYS = frozenset({State.PAYING, State.NEEDS_ATTENTION})
 _BEFORE_START = frozenset({State.REQUESTED, State.PAYING, State.PAID, State.STARTING})
+_TOLD_OTHERWISE = frozenset({Result.Status.ARCHIVED, Result.Status.REMOVED})
 _SHOWN_SUFFIXES = (
     {".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg"},
     {".csv", ".tsv"},
     {".txt", ".md", ".json", ".log", ".html", ".xml", ".yaml", ".yml"},
 )
+
+
+_NO_LOG = LogPart(lines=(), offset=0, ended=True)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,11 @@ class EventRow:
 
 @dataclass(frozen=True)
 class ResultRow:
-    """A file that came out. size in bytes; kind: in words; trouble: why it is not, or not wholly, here."""
+    """A file that came out. size in bytes; kind: in words; trouble: why it is not, or not wholly, here.
+
+    open: it is here, and this person may look at it. sha256: empty for whoever may not: it tells a short content.
+    removed_at: when the team's rule removed it.
+    """
 
     id: int
     name: str
@@ -82,6 +90,8 @@ class ResultRow:
     size: int | None
     sha256: str
     here: bool
+    open: bool
+    removed_at: datetime | None
     trouble: str
     is_log: bool
     packed: bool
@@ -104,8 +114,10 @@ class JobPage:
     can: what its service's dialect can do. untold: it ended, and the service does not tell how.
     orders: None where nothing is ordered or paid. costs: None where money has nothing to do with it; billed: its service
     takes money for it although it failed or was stopped. needs_price: it is not run again without a look at its price.
-    may_choose: it waits for a person before it was started, and may be launched elsewhere.
+    may_rerun: as it is; may_launch: with changes. may_choose: it waits for a person before it was started, and may be
+    launched elsewhere. log_mode: empty for whoever may see no logs.
     algorithm_id: None for code of one's own, which is own_code then.
+    removed_at: when the team's rule removed files of it; log_removed_at: when its log was among them.
     """
 
     id: uuid.UUID
@@ -116,9 +128,12 @@ class JobPage:
     may_stop: bool
     stop_asked_at: datetime | None
     may_launch: bool
+    may_rerun: bool
+    may_share: bool
     needs_price: bool
     needs_decision: bool
-    may_decide: bool
+    may_go_on: bool
+    may_give_up: bool
     may_choose: bool
     steps: tuple[Step, ...]
     checked_at: datetime | None
@@ -134,6 +149,8 @@ class JobPage:
     log: LogPart
     log_mode: str
     log_result_id: int | None
+    log_removed_at: datetime | None
+    removed_at: datetime | None
     results: tuple[ResultRow, ...]
     showcase: tuple[ResultRow, ...]
     inputs: tuple[InputRow, ...]
@@ -196,10 +213,13 @@ def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
     inputs = _inputs(job)
     events = list(job.events.select_related("actor").order_by("pk"))
     results = list(job.results.order_by("index", "path", "pk"))
-    rows = tuple(sorted((_result(result) for result in results), key=lambda row: (row.is_log, row.packed)))
+    told = (_result(result, actor=actor) for result in results)
+    rows = tuple(sorted(told, key=lambda row: (row.is_log, row.packed)))
     course = course_of(job, **_times(events))
     usual = _usual(job) if word.active else {}
-    log, log_mode, log_result = _log(job, results=results, now=now)
+    log, log_mode, log_result = (
+        _log(job, results=results, now=now) if actor.may(Action.SEE_LOGS) else (_NO_LOG, "", None)
+    )
     paid = transactions_of(job) if can.orders or job.needs_price else []
     known = amounts.names(addresses=costs.tokens_of(job, paid))
     lines = rows_of(paid, actor=actor, known=known, now=now)
@@ -214,9 +234,13 @@ def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
         may_stop=mine and stoppable and job.cancel_requested_at is None,
         stop_asked_at=job.cancel_requested_at if stoppable else None,
         may_launch=actor.may(Action.LAUNCH),
+        may_rerun=actor.may(Action.LAUNCH)
+        and (job.algorithm_id is not None or actor.may(Action.LAUNCH_CODE)),
+        may_share=actor.may_share(owner_id=job.owner_id),
         needs_price=job.needs_price,
         needs_decision=state == State.NEEDS_ATTENTION,
-        may_decide=state == State.NEEDS_ATTENTION and mine and actor.may(Action.LAUNCH),
+        may_go_on=state == State.NEEDS_ATTENTION and mine and actor.may(Action.LAUNCH),
+        may_give_up=state == State.NEEDS_ATTENTION and mine,
         may_choose=state == State.NEEDS_ATTENTION
         and mine
         and actor.may(Action.LAUNCH)
@@ -239,6 +263,8 @@ def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
         log=log,
         log_mode=log_mode,
         log_result_id=log_result,
+        log_removed_at=next((r.removed_at for r in results if r.kind == ALGORITHM_LOG), None),
+        removed_at=max((r.removed_at for r in rows if r.removed_at), default=None),
         results=rows,
         showcase=_showcase(rows),
         inputs=tuple(_input(row) for row in inputs),
@@ -332,7 +358,7 @@ def _log(job: Job, *, results: list[Result], now: datetime) -> tuple[LogPart, st
         return _read(kept), "archived", kept.pk
     terminal = State(job.state) in TERMINAL
     if not job.node.can.live_logs:
-        return LogPart(lines=(), offset=0, ended=True), "none" if terminal else "later", None
+        return _NO_LOG, "none" if terminal else "later", None
     part = logs.live(job_id=job.pk, now=now)
     if terminal:
         return part, "archived" if part.lines else "none", None
@@ -346,7 +372,7 @@ def _read(result: Result) -> LogPart:
             start = stream.seek(max(0, (result.size or 0) - logs.SHOWN_BYTES))
             return logs.archived(stream.read(logs.SHOWN_BYTES), cut=start > 0)
     except OSError:  # the storage lost the file: the page still works, and the download says it is missing
-        return LogPart(lines=(), offset=0, ended=True)
+        return _NO_LOG
 
 
 def _failure(job: Job, *, log: LogPart) -> Failure:
@@ -360,7 +386,7 @@ def _failure(job: Job, *, log: LogPart) -> Failure:
     )
 
 
-def _result(result: Result) -> ResultRow:
+def _result(result: Result, *, actor: Actor) -> ResultRow:
     kinds = {
         ALGORITHM_LOG: "Algorithm log",
         "imageLog": "Image log",
@@ -369,22 +395,26 @@ def _result(result: Result) -> ResultRow:
         "publishLog": "Publishing log",
     }
     packed = not result.path and PurePosixPath(result.name).suffix == ".tar"
+    here = result.status == Result.Status.ARCHIVED
+    may = actor.may(Action.SEE_LOGS if result.is_log else Action.SEE_RESULTS)
     return ResultRow(
         id=result.pk,
         name=result.path or result.name,
         kind=kinds.get(result.kind, "Outputs, packed" if packed else "Output"),
         size=result.size,
-        sha256=result.sha256,
-        here=result.status == Result.Status.ARCHIVED,
-        trouble=result.trouble or ("" if result.status == Result.Status.ARCHIVED else "Not fetched yet."),
-        is_log=result.kind in kinds,
+        sha256=result.sha256 if may else "",
+        here=here,
+        open=here and may,
+        removed_at=result.removed_at,
+        trouble=result.trouble or ("" if result.status in _TOLD_OTHERWISE else "Not fetched yet."),
+        is_log=result.is_log,
         packed=packed,
     )
 
 
 def _showcase(rows: tuple[ResultRow, ...]) -> tuple[ResultRow, ...]:
     """Choose what the page shows at once: the first image and the first table, or else the first text."""
-    outputs = [row for row in rows if row.here and row.size and not row.is_log]
+    outputs = [row for row in rows if row.open and row.size and not row.is_log]
     found = [
         next((row for row in outputs if PurePosixPath(row.name).suffix.lower() in suffixes), None)
         for suffixes in _SHOWN_SUFFIXES

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.access import Action, Actor, require
-from jobs.models import Asset, Environment, Node, Wallet
+from jobs.models import Asset, Environment, Node, Team, Wallet
 from jobs.models.networks import normal_endpoint
 from jobs.selectors.catalogue import Parameter, parameters, trusted
 from jobs.selectors.environments import EnvironmentCard, Symbols, card, symbols
@@ -95,6 +95,7 @@ class EnvironmentOption:
     """
 
     id: int
+    node_id: int
     node: str
     offer: EnvironmentCard
     queue: bool
@@ -145,7 +146,8 @@ class LaunchOptions:
     """What can be chosen, and last what cannot.
 
     environments: free tiers, then paid parts. may_launch_code: whether this person may run code of their own; container:
-    one to begin with for that.
+    one to begin with for that. default_wallet, default_place: what the team wants launches to start with, as a form says
+    it; "" where it has no wish, or what it wished for cannot be chosen.
     """
 
     datasets: tuple[DatasetOption, ...]
@@ -154,6 +156,8 @@ class LaunchOptions:
     wallets: tuple[WalletOption, ...]
     may_launch_code: bool
     container: Mapping[str, Any]
+    default_wallet: str = ""
+    default_place: str = ""
 
     @property
     def any_free(self) -> bool:
@@ -246,13 +250,19 @@ def options(*, actor: Actor) -> LaunchOptions:
         .order_by("node__name", "chain_id", "pk")
         for option in _environment(row, known)
     ]
+    environments = tuple(sorted(offered, key=lambda e: not e.free))
+    wallets = _wallets(team_id=actor.team_id)
+    team = Team.objects.only("default_wallet", "default_node", "default_environment").get(pk=actor.team_id)
+    node = team.default_node_id
     return LaunchOptions(
         datasets=tuple(sorted(datasets, key=lambda d: bool(d.reason))),
         algorithms=tuple(sorted(algorithms, key=lambda a: bool(a.reason))),
-        environments=tuple(sorted(offered, key=lambda e: not e.free)),
-        wallets=_wallets(team_id=actor.team_id),
+        environments=environments,
+        wallets=wallets,
         may_launch_code=actor.may(Action.LAUNCH_CODE),
         container=_python_container(a.container or {} for a in assets),
+        default_wallet=next((w.label for w in wallets if w.id == team.default_wallet_id), ""),
+        default_place=_default_place(environments, environment=team.default_environment_id, node=node),
     )
 
 
@@ -263,6 +273,7 @@ def _environment(row: Environment, known: Symbols) -> list[EnvironmentOption]:
         return []
     free = EnvironmentOption(
         id=row.pk,
+        node_id=row.node_id,
         node=row.node.name,
         offer=offer,
         queue=row.node.can.queue,
@@ -289,6 +300,16 @@ def _environment(row: Environment, known: Symbols) -> list[EnvironmentOption]:
         ),
     )
     return [*([free] if offer.has_free_tier else []), *([paid] if offer.tokens else [])]
+
+
+def _default_place(
+    environments: tuple[EnvironmentOption, ...], *, environment: int | None, node: int | None
+) -> str:
+    """Return what the form says for the team's default: free rather than paid, and at a node the one with most room."""
+    chosen = [e for e in environments if e.id == environment]
+    there = [e for e in environments if e.node_id == node]
+    there.sort(key=lambda e: (not e.free, -e.offer.free_room))
+    return next((e.value for e in (*chosen, *there)), "")
 
 
 def _merged(options: Iterable[EnvironmentOption]) -> tuple[ResourceOption, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from jobs.access import Action, Actor, require
 from jobs.errors import Missing
 from jobs.lifecycle import TERMINAL
 from jobs.models import Job, LogChunk
@@ -60,15 +61,17 @@ def live(*, job_id: uuid.UUID, now: datetime) -> LogPart:
     return _part(chunks, start=start, now=now, cut=start > 0)
 
 
-def more(*, team_id: int, job_id: uuid.UUID, after: int, now: datetime) -> LogPart:
+def more(*, actor: Actor, job_id: uuid.UUID, after: int, now: datetime) -> LogPart:
     """Return the whole lines of a live log that came after an offset; two queries.
 
     Raises:
         Missing: no such job in this team.
+        NotAllowed
     """
-    state = Job.objects.filter(team_id=team_id, pk=job_id).values_list("state", flat=True).first()
+    state = Job.objects.filter(team_id=actor.team_id, pk=job_id).values_list("state", flat=True).first()
     if state is None:
         raise Missing("There is no such job in this team.")
+    require(actor, Action.SEE_LOGS)
     if state in TERMINAL:
         return LogPart(lines=(), offset=after, ended=True)
     rows = LogChunk.objects.filter(job_id=job_id, offset__gt=after - _CHUNK_BYTES_MAX).order_by("offset")

@@ -24,6 +24,17 @@ class TeamLink:
 
 
 @dataclass(frozen=True)
+class TeamCard:
+    """A team to go to, for whoever is in several. role: the person's."""
+
+    slug: str
+    name: str
+    role: str
+    active_jobs: int
+    jobs_needing_attention: int
+
+
+@dataclass(frozen=True)
 class TeamFacts:
     """The team of a page, and what the person may do in it. others: their further teams."""
 
@@ -32,6 +43,7 @@ class TeamFacts:
     name: str
     role: str
     may_launch: bool
+    may_see_results: bool
     may_edit_catalogue: bool
     may_manage_wallets: bool
     may_manage_members: bool
@@ -73,6 +85,7 @@ def membership(*, user_id: int, name: str, slug: str, origin: str = "") -> tuple
         name=mine.team.name,
         role=mine.role,
         may_launch=actor.may(Action.LAUNCH),
+        may_see_results=actor.may(Action.SEE_RESULTS),
         may_edit_catalogue=actor.may(Action.EDIT_CATALOGUE),
         may_manage_wallets=actor.may(Action.MANAGE_WALLETS),
         may_manage_members=actor.may(Action.MANAGE_MEMBERS),
@@ -83,11 +96,21 @@ def membership(*, user_id: int, name: str, slug: str, origin: str = "") -> tuple
     return actor, facts
 
 
-def teams_of(*, user_id: int) -> tuple[TeamLink, ...]:
-    """Return the person's teams by name."""
-    rows = Membership.objects.filter(user_id=user_id).order_by("team__name", "team_id")
+def teams_of(*, user_id: int) -> tuple[TeamCard, ...]:
+    """Return the person's teams by name; one query."""
+    rows = (
+        Membership.objects.filter(user_id=user_id)
+        .annotate(
+            active=Count("team__jobs", filter=Q(team__jobs__state__in=ACTIVE)),
+            attention=Count("team__jobs", filter=Q(team__jobs__state=State.NEEDS_ATTENTION)),
+        )
+        .order_by("team__name", "team_id")
+    )
     return tuple(
-        TeamLink(slug=slug, name=name) for slug, name in rows.values_list("team__slug", "team__name")
+        TeamCard(slug=slug, name=name, role=role, active_jobs=active, jobs_needing_attention=attention)
+        for slug, name, role, active, attention in rows.values_list(
+            "team__slug", "team__name", "role", "active", "attention"
+        )
     )
 
 

@@ -36,7 +36,7 @@ class Member:
 
 @dataclass(frozen=True)
 class WalletPage:
-    """A wallet. grantable, teams: only for who may grant it, or hand it over; teams are the others that this person owns."""
+    """A wallet. grantable: whom this person can grant it. teams: the other ones that they own, to hand it to."""
 
     row: WalletRow
     grants: tuple[GrantRow, ...]
@@ -103,6 +103,8 @@ def _spends(role: str) -> bool:
 
 
 def _owned(actor: Actor) -> tuple[TeamLink, ...]:
+    if actor.user_id is None:
+        return ()
     rows = Membership.objects.filter(user_id=actor.user_id, role=Role.OWNER).exclude(team_id=actor.team_id)
     return tuple(
         TeamLink(slug=slug, name=name)

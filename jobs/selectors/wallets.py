@@ -35,7 +35,7 @@ class TokenOption:
 
 @dataclass(frozen=True)
 class WalletRow:
-    """One line of the list. watched: its key is not here, so it signs nothing. limits: none means that nothing can be spent.
+    """One line of the list. watched: its key is not here, so it signs nothing. limits: without any nothing can be spent.
 
     last_used_at: when a job was launched with it, or a transaction of it was signed. granted: who may spend from it.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
@@ -11,11 +12,11 @@ from jobs import queue
 from jobs.access import Action, Actor, require
 from jobs.errors import CannotOrder, InvalidInput, Missing
 from jobs.lifecycle import State
-from jobs.models import Job, JobEvent, Network, Transaction, Wallet
+from jobs.models import Act, Job, JobEvent, Network, Transaction, Wallet
 from jobs.ocean.errors import ChainError, OceanError
 from jobs.ocean.transactions import Call
 from jobs.ocean.units import Address
-from jobs.services import grants
+from jobs.services import audit, grants
 from jobs.services.gateway import Clock, NoChain, open_chain
 from jobs.services.payments import see_to
 from jobs.services.sending import plan_one, prepare
@@ -24,6 +25,10 @@ from jobs.services.vault import VaultLocked
 ACTS_MAX = 50
 LOOK_AGAIN = timedelta(seconds=15)
 _ASKED = {Transaction.Wish.FASTER: "asked to speed it up", Transaction.Wish.CANCEL: "asked to cancel it"}
+_ACTS = {
+    Transaction.Wish.FASTER: Act.TRANSACTION_SPED_UP,
+    Transaction.Wish.CANCEL: Act.TRANSACTION_CANCELLED,
+}
 _OPEN = (Transaction.Status.PLANNED, *Transaction.UNDER_WAY)
 
 
@@ -41,19 +46,26 @@ def cancel(*, actor: Actor, transaction_id: int, now: datetime) -> None:
         NotAllowed, Missing
         InvalidInput: it does not wait any more.
     """
+    _transaction(actor=actor, transaction_id=transaction_id)
     require(actor, Action.UNSTICK)
     planned = Transaction.objects.filter(
         pk=transaction_id, wallet__team_id=actor.team_id, job=None, status=Transaction.Status.PLANNED
     )
     told = f"{actor.name} took it back before it was sent."
-    if not planned.update(status=Transaction.Status.WITHDRAWN, trouble=told[:300]):
+    with transaction.atomic():
+        withdrawn = planned.update(status=Transaction.Status.WITHDRAWN, trouble=told[:300])
+        if withdrawn:
+            tx = _transaction(actor=actor, transaction_id=transaction_id)
+            was = {"status": Transaction.Status.PLANNED}
+            audit.record(act=Act.TRANSACTION_CANCELLED, by=actor, now=now, **(_told(tx) | {"before": was}))
+    if not withdrawn:
         _wish(actor=actor, transaction_id=transaction_id, wish=Transaction.Wish.CANCEL, now=now)
 
 
 def _wish(*, actor: Actor, transaction_id: int, wish: Transaction.Wish, now: datetime) -> None:
     """Note what a person wants; the worker does it."""
-    require(actor, Action.UNSTICK)
     tx = _transaction(actor=actor, transaction_id=transaction_id)
+    require(actor, Action.UNSTICK)
     grants.refuse_watched(tx.wallet)
     with transaction.atomic():
         waiting = Transaction.objects.under_way().filter(pk=tx.pk)
@@ -74,6 +86,16 @@ def _wish(*, actor: Actor, transaction_id: int, wish: Transaction.Wish, now: dat
             queue.enqueue(queue.Task.ADVANCE, tx.job_id)
         else:
             queue.enqueue(queue.Task.SETTLE, tx.job_id)
+        audit.record(act=_ACTS[wish], by=actor, now=now, **_told(tx))
+
+
+def _told(tx: Transaction) -> dict[str, Any]:
+    """Return what the audit record tells of a transaction that a person does something about."""
+    return {
+        "thing": audit.Thing("transaction", str(tx.pk), tx.told),
+        "before": {"status": tx.status, "hash": tx.tx_hash, "number": tx.nonce},
+        "after": {"wallet": tx.wallet.label, "network": tx.network.name, "job": tx.job_id},
+    }
 
 
 def fill(*, actor: Actor, transaction_id: int, now: datetime) -> None:
@@ -87,18 +109,20 @@ def fill(*, actor: Actor, transaction_id: int, now: datetime) -> None:
         NotAllowed, Missing
         InvalidInput: it does not wait any more, or this is under way already.
     """
-    require(actor, Action.UNSTICK)
     tx = _transaction(actor=actor, transaction_id=transaction_id)
+    require(actor, Action.UNSTICK)
     if tx.status not in Transaction.UNDER_WAY:
         raise InvalidInput("This transaction does not wait any more.", field="")
-    plan_act(
-        actor=actor,
-        wallet=tx.wallet,
-        network=tx.network,
-        purpose=Transaction.Purpose.FILL,
-        told="Take the place of a lost transaction",
-        call=Call(to=Address(tx.wallet.address), data=b""),
-    )
+    with transaction.atomic():
+        plan_act(
+            actor=actor,
+            wallet=tx.wallet,
+            network=tx.network,
+            purpose=Transaction.Purpose.FILL,
+            told="Take the place of a lost transaction",
+            call=Call(to=Address(tx.wallet.address), data=b""),
+        )
+        audit.record(act=Act.GAP_FILLED, by=actor, now=now, **_told(tx))
 
 
 def _transaction(*, actor: Actor, transaction_id: int) -> Transaction:
@@ -122,6 +146,7 @@ def plan_act(
 ) -> Transaction:
     """Write down one transaction that a person wants from a wallet; its queue row commits with it.
 
+    The audit record is the caller's: an act may be more than one of them.
     token, amount_wei: what it moves; back to the wallet, for what is taken out of an escrow.
     Raises:
         InvalidInput: the same is under way already, or the wallet is only watched.

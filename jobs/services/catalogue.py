@@ -6,13 +6,16 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import transaction
+
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput, Missing, PortalError
-from jobs.models import Asset, Node
+from jobs.models import Act, Asset, Node
 from jobs.ocean.compute import AssetKind
 from jobs.ocean.ddo import Ddo, Hindrance, consumable, parse_ddo
 from jobs.ocean.errors import BadAnswer, OceanError, Refused, Rejected
 from jobs.ocean.units import Address, is_did
+from jobs.services import audit
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, open_node
 
@@ -149,9 +152,7 @@ def add(*, actor: Actor, did: str, clock: Clock, node_id: int | None = None) -> 
         except (OceanError, OutOfBudget) as error:
             silent.append(f"{node.name}: {error.message}")
         else:
-            return _store(
-                team_id=actor.team_id, user_id=actor.user_id, node=node, ddo=ddo, raw=raw, now=clock()
-            )
+            return _store(actor=actor, node=node, ddo=ddo, raw=raw, now=clock())
     if silent:
         raise NodesUnreachable(
             "Whether this DID exists is not known, because not every node gave a usable answer. "
@@ -166,10 +167,10 @@ def refresh(*, actor: Actor, asset_id: int, clock: Clock) -> None:
     Raises:
         NotAllowed, Missing, InvalidInput, NodesUnreachable
     """
-    require(actor, Action.EDIT_CATALOGUE)
     asset = Asset.objects.filter(team_id=actor.team_id, pk=asset_id).first()
     if asset is None:
         raise Missing("There is no such asset in this team's catalogue.")
+    require(actor, Action.EDIT_CATALOGUE)
     add(actor=actor, did=asset.did, clock=clock)
 
 
@@ -241,28 +242,42 @@ def _candidate(asset: Asset) -> str:
     return f"{asset.name} ({asset.did})"
 
 
-def _store(
-    *, team_id: int, user_id: int | None, node: Node, ddo: Ddo, raw: dict[str, Any], now: datetime
-) -> int:
-    asset, _created = Asset.objects.update_or_create(
-        team_id=team_id,
-        did=ddo.did,
-        defaults={
-            "kind": ddo.kind,
-            "name": ddo.name,
-            "description": ddo.description,
-            "author": ddo.author,
-            "licence": ddo.licence,
-            "tags": list(ddo.tags),
-            "chain_id": ddo.chain_id,
-            "node": node,
-            "services": [service.model_dump(mode="json") for service in ddo.services],
-            "container": asdict(ddo.container) if ddo.container else None,
-            "consumer_parameters": [p.model_dump(mode="json") for p in ddo.consumer_parameters],
-            "raw": raw,
-            "fetched_at": now,
-        },
-    )
-    if _created and user_id is not None:
-        Asset.objects.filter(pk=asset.pk).update(added_by_id=user_id)
+def _store(*, actor: Actor, node: Node, ddo: Ddo, raw: dict[str, Any], now: datetime) -> int:
+    with transaction.atomic():
+        before = Asset.objects.filter(team_id=actor.team_id, did=ddo.did).first()
+        asset, new = Asset.objects.update_or_create(
+            team_id=actor.team_id,
+            did=ddo.did,
+            defaults={
+                "kind": ddo.kind,
+                "name": ddo.name,
+                "description": ddo.description,
+                "author": ddo.author,
+                "licence": ddo.licence,
+                "tags": list(ddo.tags),
+                "chain_id": ddo.chain_id,
+                "node": node,
+                "services": [service.model_dump(mode="json") for service in ddo.services],
+                "container": asdict(ddo.container) if ddo.container else None,
+                "consumer_parameters": [p.model_dump(mode="json") for p in ddo.consumer_parameters],
+                "raw": raw,
+                "fetched_at": now,
+            },
+        )
+        if new and actor.user_id is not None:
+            Asset.objects.filter(pk=asset.pk).update(added_by_id=actor.user_id)
+        audit.record(
+            act=Act.ASSET_ADDED if new else Act.ASSET_READ_AGAIN,
+            by=actor,
+            now=now,
+            thing=audit.Thing("asset", str(asset.pk), ddo.name),
+            before=None if before is None else {"name": before.name},
+            after={
+                "name": ddo.name,
+                "kind": ddo.kind,
+                "did": ddo.did,
+                "node": node.name,
+                **({} if before is None else {"its description has changed": before.raw != raw}),
+            },
+        )
     return asset.pk

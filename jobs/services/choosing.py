@@ -224,7 +224,9 @@ def _refuse_to_replace(*, actor: Actor, job_id: uuid.UUID | None) -> None:
     """Refuse to replace a job that does not wait for a person, or that this person may not end."""
     if job_id is None:
         return
-    job = Job.objects.filter(team_id=actor.team_id, pk=job_id).only("state", "launched_by").first()
+    job = (
+        Job.objects.filter(team_id=actor.team_id, pk=job_id).only("state", "launched_by", "handed_to").first()
+    )
     if job is None or job.state != State.NEEDS_ATTENTION:
         raise InvalidInput(
             "The job that this one was to replace does not wait for anybody any more. Look at it first; "

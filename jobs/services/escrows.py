@@ -11,17 +11,18 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Q
 
 from jobs.access import Action, Actor, require
 from jobs.errors import CannotOrder, InvalidInput, Missing
-from jobs.models import EscrowAccount, Job, Transaction
+from jobs.models import Act, EscrowAccount, Job, Transaction
 from jobs.ocean import escrow
 from jobs.ocean.chain import Chain
 from jobs.ocean.errors import OceanError
 from jobs.ocean.transactions import Call
 from jobs.ocean.units import Address, Wei, to_wei
-from jobs.services import settling, tokens
+from jobs.services import audit, settling, tokens
 from jobs.services.acting import plan_act
 from jobs.services.budget import OutOfBudget
 from jobs.services.gateway import Clock, NoChain, open_chain
@@ -94,8 +95,8 @@ def look_soon(*, actor: Actor, account_id: int, now: datetime) -> None:
     Raises:
         NotAllowed, Missing
     """
-    require(actor, Action.SEE)
     account = _account(actor=actor, account_id=account_id)
+    require(actor, Action.SEE)
     EscrowAccount.objects.filter(pk=account.pk).update(next_look_at=now)
 
 
@@ -106,8 +107,8 @@ def withdraw(*, actor: Actor, account_id: int, amount: Decimal | None, now: date
         NotAllowed, Missing
         InvalidInput: more than there is, or nothing.
     """
-    require(actor, Action.MANAGE_ESCROW)
     account = _account(actor=actor, account_id=account_id)
+    require(actor, Action.MANAGE_ESCROW)
     token, there = account.token, int(account.available_wei)
     try:
         wei = there if amount is None else to_wei(amount, decimals=token.decimals)
@@ -120,14 +121,17 @@ def withdraw(*, actor: Actor, account_id: int, amount: Decimal | None, now: date
         escrow=Address(account.escrow), token=Address(token.address), amount_wei=Wei(int(wei))
     )
     told = tokens.told(network=token.network, token=token.address, amount_wei=wei)
-    _plan(
-        actor=actor,
-        account=account,
-        purpose=Transaction.Purpose.WITHDRAWAL,
-        told=f"Take {told} back from the escrow",
-        call=call,
-        amount_wei=int(wei),
-    )
+    with transaction.atomic():
+        _plan(
+            actor=actor,
+            account=account,
+            purpose=Transaction.Purpose.WITHDRAWAL,
+            told=f"Take {told} back from the escrow",
+            call=call,
+            amount_wei=int(wei),
+        )
+        after = {"amount": told, **_told(account)}
+        audit.record(act=Act.ESCROW_WITHDRAWN, by=actor, now=now, thing=_thing(account), after=after)
 
 
 def release(*, actor: Actor, account_id: int, now: datetime) -> None:
@@ -137,24 +141,41 @@ def release(*, actor: Actor, account_id: int, now: datetime) -> None:
         NotAllowed, Missing
         InvalidInput: there is none.
     """
-    require(actor, Action.MANAGE_ESCROW)
     account = _account(actor=actor, account_id=account_id)
+    require(actor, Action.MANAGE_ESCROW)
     over = [lock for lock in account.locks if lock["expires_at"] < now.timestamp()]
     if not over:
         raise InvalidInput("No lock of this account is over its time.", field="")
-    for payee in {lock["payee"] for lock in over}:
-        call = escrow.cancel_expired_locks(
-            escrow=Address(account.escrow),
-            payee=Address(payee),
-            locks=[_lock(account, lock) for lock in over if lock["payee"] == payee],
-        )
-        _plan(
-            actor=actor,
-            account=account,
-            purpose=Transaction.Purpose.RELEASE,
-            told="Free locks that are over their time",
-            call=call,
-        )
+    with transaction.atomic():
+        for payee in {lock["payee"] for lock in over}:
+            call = escrow.cancel_expired_locks(
+                escrow=Address(account.escrow),
+                payee=Address(payee),
+                locks=[_lock(account, lock) for lock in over if lock["payee"] == payee],
+            )
+            _plan(
+                actor=actor,
+                account=account,
+                purpose=Transaction.Purpose.RELEASE,
+                told="Free locks that are over their time",
+                call=call,
+            )
+        after = {"locks": [lock["id"] for lock in over], **_told(account)}
+        audit.record(act=Act.ESCROW_RELEASED, by=actor, now=now, thing=_thing(account), after=after)
+
+
+def _thing(account: EscrowAccount) -> audit.Thing:
+    return audit.Thing("escrow", str(account.pk), f"{account.wallet.label}, {account.token.symbol}")
+
+
+def _told(account: EscrowAccount) -> dict[str, Any]:
+    return {
+        "wallet": account.wallet.label,
+        "address": account.wallet.address,
+        "token": account.token.address,
+        "escrow": account.escrow,
+        "network": account.token.network.name,
+    }
 
 
 def _account(*, actor: Actor, account_id: int) -> EscrowAccount:

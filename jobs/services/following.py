@@ -99,7 +99,16 @@ def _read(*, job: Job, holder: str, end: datetime, clock: Clock) -> None:
                 )
             )
 
-        pieces = signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=open_it)
+        pieces = signed(
+            backend=backend,
+            wallet=job.wallet,
+            node=job.node,
+            clock=clock,
+            act=open_it,
+            call="read a log",
+            job=job,
+            asked_by=job.owner_id,
+        )
         # It streams, so the container runs: nothing else is to be learned soon. A person who wants it stopped waits.
         Job.objects.filter(
             pk=job.pk, state=State.RUNNING, follow_holder=holder, cancel_requested_at=None, trouble_count=0

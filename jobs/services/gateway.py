@@ -15,12 +15,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Q
 
+from jobs.access import Person
 from jobs.errors import CannotOrder, PortalError
 from jobs.lifecycle import ACTIVE
-from jobs.models import Environment, Job, Network, Node, NodeToken, NonceLease, Wallet
+from jobs.models import Act, Environment, Job, Network, Node, NodeToken, NonceLease, User, Wallet
 from jobs.ocean.chain import Chain
 from jobs.ocean.compute import ComputeBackend
 from jobs.ocean.errors import OceanError, Rejected
@@ -29,7 +30,7 @@ from jobs.ocean.provider import Provider
 from jobs.ocean.signing import Pen, Proof, Token
 from jobs.ocean.transport import Transport
 from jobs.ocean.units import Address
-from jobs.services import vault
+from jobs.services import audit, vault
 from jobs.services.budget import OutOfBudget, Purpose, exhaust, spend
 from jobs.services.holders import new_holder
 
@@ -40,6 +41,9 @@ TURN_S = 60  # a turn lasts until the answer's head is here; longer means that i
 WAIT_FOR_TURN_S = 45
 TRY_AGAIN = timedelta(seconds=1)  # where a node has as many workers as it may
 TOKEN_MARGIN = timedelta(minutes=2)  # a token this close to its end is no longer used
+TOKEN_PAUSE = timedelta(
+    minutes=1
+)  # a node that takes none of its own tokens is not asked for one after the other
 
 
 class InTransaction(Exception):
@@ -69,7 +73,7 @@ def open_node(
         InTransaction: the caller holds a transaction open.
         OutOfBudget: (from any call on the client) the node was asked often enough.
     """
-    _refuse_inside_transaction()
+    refuse_inside_transaction()
 
     def admit() -> None:
         spend(node=node, purpose=purpose, now=clock())
@@ -110,7 +114,7 @@ def open_chain(*, network: Network, patience: Callable[[], float] | None = None)
         CannotOrder: the endpoint is another chain's; nothing of what it says is believed.
         OceanError: it does not answer.
     """
-    _refuse_inside_transaction()
+    refuse_inside_transaction()
     if not network.rpc_url:
         raise NoChain(
             f"The network {network.name} has no RPC endpoint, so nothing can be ordered there. "
@@ -190,14 +194,20 @@ def signed(
     clock: Clock,
     act: Callable[[Proof], T],
     once: bool = False,
+    call: str = "a request",
+    job: Job | None = None,
+    asked_by: int | None = None,
 ) -> T:
     """Make one signed call: with the node's token if the wallet has one, else in turn with the next nonce.
 
-    Where a token stands in for the signature only, it takes its turn too.
+    Where a token stands in for the signature only, it takes its turn too. A token that the node refuses is dropped and the
+    call signed instead: of a call with a refused token nothing happened.
 
-    The nonce is stored before the request leaves. A refused nonce (someone else uses the same wallet) means that nothing
+    The nonce is stored before the request leaves, and with it the entry in the audit record that something was signed; with
+    a token nothing is, and there is no entry. A refused nonce (someone else uses the same wallet) means that nothing
     happened: the node's counter is read once and the call repeated with a higher number.
 
+    call, job, asked_by: what for, and for whom (a person's number), as the audit record tells it.
     once: it must not happen twice. What stands between may have sent the same bytes two times, and the refusal is of the
     second: then the node's counter is our own number, and nothing is repeated.
 
@@ -205,27 +215,97 @@ def signed(
         NoTurn: the wallet's turn at this node did not come.
         OceanError: from the call; "nonce_reused", with `maybe_happened`, where it must not be repeated.
     """
-    address = Address(wallet.address)
     token = _valid_token(wallet=wallet, node=node, now=clock())
-    if token is not None and not backend.capabilities.token_nonces:
-        with heeding_limits(node=node, clock=clock):
-            return act(Token(address=address, token=vault.token_text(token)))
-    text = None if token is None else vault.token_text(token)
-    proof: Callable[[int], Proof] = (
-        partial(Pen, vault.signer(wallet)) if text is None else partial(Token, address, text)
+    if token is not None:
+        try:
+            return _with_token(
+                token, backend=backend, wallet=wallet, node=node, clock=clock, act=act, once=once
+            )
+        except vault.VaultLocked:
+            pass  # the wallet's own key may open
+        except Rejected as error:
+            if error.code != "token" or error.maybe_happened:
+                raise
+            _drop(token, node=node, now=clock())
+    return signed_with_key(
+        backend=backend,
+        wallet=wallet,
+        node=node,
+        clock=clock,
+        act=act,
+        once=once,
+        call=call,
+        job=job,
+        asked_by=asked_by,
     )
+
+
+def signed_with_key(
+    *,
+    backend: ComputeBackend,
+    wallet: Wallet,
+    node: Node,
+    clock: Clock,
+    act: Callable[[Pen], T],
+    once: bool = False,
+    call: str = "a request",
+    job: Job | None = None,
+    asked_by: int | None = None,
+) -> T:
+    """Make one call that the wallet's own key signs, whether it has a token or not. Otherwise as `signed`."""
+    pen: Callable[[int], Pen] = partial(Pen, vault.signer(wallet))
+    told = _Signing(wallet=wallet, node=node, call=call, job=job, asked_by=asked_by)
+    return _in_turn(
+        pen, backend=backend, wallet=wallet, node=node, clock=clock, act=act, once=once, told=told
+    )
+
+
+def _with_token(
+    token: NodeToken,
+    *,
+    backend: ComputeBackend,
+    wallet: Wallet,
+    node: Node,
+    clock: Clock,
+    act: Callable[[Proof], T],
+    once: bool,
+) -> T:
+    """Make one call with a token. Raises: VaultLocked; as `signed`, and Rejected "token"."""
+    address, text = Address(wallet.address), vault.token_text(token)
+    if not backend.capabilities.token_nonces:
+        with heeding_limits(node=node, clock=clock):
+            return act(Token(address=address, token=text))
+    proof: Callable[[int], Proof] = partial(Token, address, text)
+    return _in_turn(
+        proof, backend=backend, wallet=wallet, node=node, clock=clock, act=act, once=once, told=None
+    )
+
+
+def _in_turn(
+    proof: Callable[[int], Any],
+    *,
+    backend: ComputeBackend,
+    wallet: Wallet,
+    node: Node,
+    clock: Clock,
+    act: Callable[[Any], T],
+    once: bool,
+    told: _Signing | None,
+) -> T:
+    """Make one call with a nonce, when the wallet's turn has come. told: what is signed, where something is."""
+    address = Address(wallet.address)
     with (
         heeding_limits(node=node, clock=clock),
         _turn(node=node, address=wallet.address, clock=clock) as turn,
     ):
-        nonce = turn.next_nonce(at_least=0)
+        nonce = turn.next_nonce(at_least=0, told=told)
         try:
             return act(proof(nonce))
         except Rejected as error:
             if error.code != "nonce":
                 raise
             seen = _seen_nonce(backend=backend, address=address, ours=nonce, once=once)
-        nonce = turn.next_nonce(at_least=seen + 1)
+        nonce = turn.next_nonce(at_least=seen + 1, told=told)
         try:
             return act(proof(nonce))
         except Rejected as error:
@@ -259,21 +339,60 @@ def _seen_nonce(*, backend: ComputeBackend, address: Address, ours: int, once: b
 
 
 @dataclass(frozen=True)
+class _Signing:
+    """What the audit record tells of a signature."""
+
+    wallet: Wallet
+    node: Node
+    call: str
+    job: Job | None
+    asked_by: int | None
+
+    def record(self, *, nonce: int, now: datetime) -> None:
+        """Write it down: neither the signature nor what it covers."""
+        person = None if self.asked_by is None else User.objects.filter(pk=self.asked_by).first()
+        audit.record(
+            act=Act.SIGNED,
+            by=Person(
+                user_id=person.pk if person else None,
+                name=f"The worker, for {person}" if person else "The worker",
+                origin=audit.WORKER,
+            ),
+            now=now,
+            thing=audit.Thing("wallet", str(self.wallet.pk), self.wallet.label),
+            after={
+                "call": self.call,
+                "node": self.node.name,
+                "address": self.wallet.address,
+                "nonce": nonce,
+                **({"job": str(self.job.pk), "job name": self.job.name} if self.job else {}),
+            },
+            team_id=self.wallet.team_id,
+        )
+
+
+@dataclass(frozen=True)
 class _Turn:
     lease_id: int
     holder: str
     clock: Clock
 
-    def next_nonce(self, *, at_least: int) -> int:
-        """Reserve the next number: larger than any before, in milliseconds (both dialects take these)."""
+    def next_nonce(self, *, at_least: int, told: _Signing | None) -> int:
+        """Reserve the next number: larger than any before, in milliseconds (both dialects take these).
+
+        told: what is signed with it; in the audit record before the request leaves.
+        """
         lease = NonceLease.objects.get(pk=self.lease_id)
         now = self.clock()
         nonce = max(lease.last_nonce + 1, int(now.timestamp() * 1000), at_least)
-        kept = NonceLease.objects.filter(pk=self.lease_id, holder=self.holder).update(
-            last_nonce=nonce, leased_until=now + timedelta(seconds=TURN_S)
-        )
-        if not kept:
-            raise NoTurn("The turn to sign for this wallet was lost to another process.")
+        with transaction.atomic():
+            kept = NonceLease.objects.filter(pk=self.lease_id, holder=self.holder).update(
+                last_nonce=nonce, leased_until=now + timedelta(seconds=TURN_S)
+            )
+            if not kept:
+                raise NoTurn("The turn to sign for this wallet was lost to another process.")
+            if told is not None:
+                told.record(nonce=nonce, now=now)
         return nonce
 
 
@@ -301,14 +420,29 @@ def _turn(*, node: Node, address: str, clock: Clock) -> Iterator[_Turn]:
 
 
 def _valid_token(*, wallet: Wallet, node: Node, now: datetime) -> NodeToken | None:
+    """Return the wallet's token, unless nobody wants it any more or its end is near."""
     return (
         NodeToken.objects.select_related("wallet")
         .filter(wallet=wallet, node=node, expires_at__gt=now + TOKEN_MARGIN)
+        .filter(wanted=True, encrypted_token__isnull=False, wallet__disabled_at=None)
         .first()
     )
 
 
-def _refuse_inside_transaction() -> None:
+def _drop(token: NodeToken, *, node: Node, now: datetime) -> None:
+    """Forget a token that the node does not take; one that came in its place meanwhile stays. Another is asked for soon."""
+    same = NodeToken.objects.filter(pk=token.pk, encrypted_token=bytes(token.encrypted_token or b""))
+    same.update(
+        encrypted_token=None,
+        expires_at=None,
+        next_try_at=now + TOKEN_PAUSE,
+        trouble=f"{node.name} did not take the token any more: it is gone there, or was taken back. Requests are signed "
+        "until there is another."[:500],
+    )
+
+
+def refuse_inside_transaction() -> None:
+    """Raise InTransaction where the caller holds a transaction open: nobody far away is asked then."""
     # Django marks the transactions that a TestCase wraps around a test: those are not the caller's.
     blocks: list[Any] = getattr(connection, "atomic_blocks", [])
     if any(not getattr(block, "_from_testcase", False) for block in blocks):

@@ -5,7 +5,6 @@ Nobody's grant is asked for where the portal itself acts, or an operator at the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from django.db import transaction
@@ -27,9 +26,9 @@ def grant(*, actor: Actor, wallet_id: int, user_id: int, now: datetime) -> bool:
         NotAllowed, Missing
         InvalidInput: the wallet is disabled or only watched, or the member's role does not launch what costs money.
     """
-    require(actor, Action.GRANT_WALLETS)
     with transaction.atomic():
         wallet = _wallet(actor=actor, wallet_id=wallet_id)
+        require(actor, Action.GRANT_WALLETS)
         refuse_watched(wallet)
         if wallet.disabled_at is not None:
             raise InvalidInput(
@@ -66,19 +65,15 @@ def take_back(*, actor: Actor, wallet_id: int, user_id: int, now: datetime) -> b
     Raises:
         NotAllowed, Missing
     """
-    require(actor, Action.GRANT_WALLETS)
     with transaction.atomic():
         wallet = _wallet(actor=actor, wallet_id=wallet_id)
-        return bool(_take(actor=actor, rows=wallet.grants.filter(user_id=user_id), now=now))
-
-
-def take_back_all(*, actor: Actor, user_id: int, now: datetime) -> int:
-    """Take all grants of a person in the actor's team, within the caller's transaction; return how many there were.
-
-    For who leaves the team: who comes back later begins without. The caller has asked whether the actor may do it.
-    """
-    rows = WalletGrant.objects.filter(wallet__team_id=actor.team_id, user_id=user_id)
-    return _take(actor=actor, rows=rows, now=now)
+        require(actor, Action.GRANT_WALLETS)
+        row = wallet.grants.select_related("user").filter(user_id=user_id).first()
+        if row is None:
+            return False
+        row.delete()
+        _record(act=Act.GRANT_TAKEN, actor=actor, wallet=wallet, user=row.user, now=now)
+    return True
 
 
 def is_granted(*, actor: Actor, wallet_id: int) -> bool:
@@ -119,15 +114,6 @@ def who_can_grant(*, team_id: int) -> str:
     if len(names) > NAMED:
         names = [*names[:NAMED], "others"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def _take(*, actor: Actor, rows: Iterable[WalletGrant], now: datetime) -> int:
-    taken = 0
-    for row in WalletGrant.objects.filter(pk__in=[row.pk for row in rows]).select_related("wallet", "user"):
-        if WalletGrant.objects.filter(pk=row.pk).delete()[0]:
-            _record(act=Act.GRANT_TAKEN, actor=actor, wallet=row.wallet, user=row.user, now=now)
-            taken += 1
-    return taken
 
 
 def _record(*, act: Act, actor: Actor, wallet: Wallet, user: User, now: datetime) -> None:

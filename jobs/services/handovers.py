@@ -27,7 +27,7 @@ from jobs.models import (
     Wallet,
 )
 from jobs.models.teams import Role
-from jobs.services import audit, grants, settling, vault, wallets
+from jobs.services import audit, grants, nodetokens, settling, vault, wallets
 from jobs.services.audit import Thing
 
 NAMED = 3
@@ -43,11 +43,11 @@ def hand_over(*, actor: Actor, wallet_id: int, to: str, label: str, now: datetim
         Missing: no such wallet, or no such team for this person.
         InvalidInput: something still needs the key here, or the other team has this address or label.
     """
-    require(actor, Action.HAND_WALLETS_OVER)
     with transaction.atomic():
         wallet = Wallet.objects.select_for_update().filter(team_id=actor.team_id, pk=wallet_id).first()
         if wallet is None:
             raise Missing("There is no such wallet in this team.")
+        require(actor, Action.HAND_WALLETS_OVER)
         if wallet.encrypted_key is None:
             raise InvalidInput(
                 f"“{wallet.label}” is only watched: there is no key here to hand over.", code="watch_only"
@@ -145,7 +145,7 @@ def _move_tokens(*, old: Wallet, new: Wallet, now: datetime) -> None:
     """Have the worker give the old wallet's tokens back: that takes the key, which is the other team's now."""
     NodeToken.objects.filter(wallet=new).delete()  # left behind by a wallet that had no key
     NodeToken.objects.filter(wallet=old).update(wallet=new)
-    wallets.give_tokens_back(wallet_id=new.pk, now=now)
+    nodetokens.give_back_all(wallet_id=new.pk, now=now)
 
 
 def _record(

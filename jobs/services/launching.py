@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from typing import Any
 
 from django.db import IntegrityError, transaction
 
@@ -14,10 +15,10 @@ from jobs import queue
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput, Missing, NotAllowed
 from jobs.lifecycle import ACTIVE, State
-from jobs.models import Job, JobEvent, JobInput, Wallet
+from jobs.models import Act, Job, JobEvent, JobInput, Wallet
 from jobs.models.jobs import OUTCOMES
-from jobs.services import choosing, grants
-from jobs.services.choosing import DatasetChoice, LaunchRequest, OwnAlgorithm
+from jobs.services import audit, choosing, grants, tokens
+from jobs.services.choosing import DatasetChoice, LaunchRequest, OwnAlgorithm, Plan
 
 BEFORE_RUNNING = frozenset({State.REQUESTED, State.PAYING, State.PAID, State.STARTING})
 
@@ -91,6 +92,8 @@ def launch(*, actor: Actor, request: LaunchRequest, launch_key: uuid.UUID, now: 
             queue.enqueue(queue.Task.ADVANCE, job.pk)
             if plan.instead_of is not None:
                 _replace(actor=actor, old=plan.instead_of, new=job, now=now)
+            after = _told(plan=plan, request=request)
+            audit.record(act=Act.JOB_LAUNCHED, by=actor, now=now, thing=_thing(job), after=after)
     except IntegrityError:
         known = _launched(actor=actor, launch_key=launch_key)
         if known is not None:
@@ -136,6 +139,40 @@ def _replace(*, actor: Actor, old: uuid.UUID, new: Job, now: datetime) -> None:
             field="instead_of",
             code="not_waiting",
         )
+    audit.record(
+        act=Act.JOB_GIVEN_UP,
+        by=actor,
+        now=now,
+        thing=_thing(Job.objects.only("name").get(pk=old)),
+        before={"state": State.NEEDS_ATTENTION},
+        after={"state": State.CANCELLED, "replaced by": str(new.pk)},
+    )
+
+
+def _told(*, plan: Plan, request: LaunchRequest) -> dict[str, Any]:
+    """Return what the audit record tells of a launch: no parameters and no code, which are in the job."""
+    environment, algorithm = plan.environment, plan.algorithm
+    network = environment.node.network
+    most = {
+        token: tokens.told(network=network, token=token, amount_wei=wei)
+        for token, wei in request.most.items()
+    }
+    return {
+        "datasets": [f"{x.dataset.name} ({x.dataset.did})" for x in plan.inputs],
+        "algorithm": f"{algorithm.name} ({algorithm.asset.did if algorithm.asset else 'code of their own'})",
+        "node": environment.node.name,
+        "environment": environment.description or environment.env_id,
+        "wallet": plan.wallet.label,
+        "address": plan.wallet.address,
+        "free": plan.free and not most,
+        **({"at most": most} if most else {}),
+        **({"again": str(request.rerun_of)} if request.rerun_of else {}),
+        **({"in the place of": str(plan.instead_of)} if plan.instead_of else {}),
+    }
+
+
+def _thing(job: Job) -> audit.Thing:
+    return audit.Thing("job", str(job.pk), job.name)
 
 
 def rerun_request(*, actor: Actor, job_id: uuid.UUID) -> LaunchRequest:
@@ -146,8 +183,8 @@ def rerun_request(*, actor: Actor, job_id: uuid.UUID) -> LaunchRequest:
     Raises:
         NotAllowed, Missing
     """
-    require(actor, Action.LAUNCH)
     job = _job(actor=actor, job_id=job_id)
+    require(actor, Action.LAUNCH)
     return LaunchRequest(
         datasets=tuple(
             DatasetChoice(ref=x.dataset.did, service_id=x.service_id, userdata=x.userdata)
@@ -217,6 +254,8 @@ def cancel(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
             )
         if new:
             queue.enqueue(queue.Task.ADVANCE, job.pk)
+            before = {"state": job.state}
+            audit.record(act=Act.JOB_STOPPED, by=actor, now=now, thing=_thing(job), before=before)
     return new
 
 
@@ -228,8 +267,8 @@ def go_on(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
     Raises:
         NotAllowed, Missing
     """
-    require(actor, Action.LAUNCH)
     job = _job(actor=actor, job_id=job_id)
+    require(actor, Action.LAUNCH)
     _require_stop(actor=actor, job=job)
     if job.state != State.NEEDS_ATTENTION or not job.attention_from:
         return False
@@ -237,11 +276,12 @@ def go_on(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
         require(actor, Action.LAUNCH_PAID)
         grants.require_grant(actor=actor, wallet=job.wallet)
     reason, sentence = _verdict(job)
+    goes_on_as = _where_to_go_on(job)
     with transaction.atomic():
         won = Job.objects.move(
             job_id=job.pk,
             before=State.NEEDS_ATTENTION,
-            after=_where_to_go_on(job),
+            after=goes_on_as,
             now=now,
             reason=reason,
             message=f"{actor.name} asked the portal to go on. {sentence}".strip()[:500],
@@ -255,6 +295,10 @@ def go_on(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
         )
         if won:
             queue.enqueue(queue.Task.ADVANCE, job.pk)
+            before, after = {"state": job.state}, {"state": goes_on_as}
+            audit.record(
+                act=Act.JOB_GONE_ON, by=actor, now=now, thing=_thing(job), before=before, after=after
+            )
     return won
 
 
@@ -270,16 +314,24 @@ def give_up(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
     _require_stop(actor=actor, job=job)
     if job.state != State.NEEDS_ATTENTION:
         return False
-    return Job.objects.move(
-        job_id=job.pk,
-        before=State.NEEDS_ATTENTION,
-        after=OUTCOMES.get(job.outcome, State.FAILED),
-        now=now,
-        reason=job.reason or "given_up",
-        message=f"{actor.name} ended the job here. {job.message}"[:500],
-        actor_id=actor.user_id,
-        ended_at=now,
-    )
+    ends_as = OUTCOMES.get(job.outcome, State.FAILED)
+    with transaction.atomic():
+        won = Job.objects.move(
+            job_id=job.pk,
+            before=State.NEEDS_ATTENTION,
+            after=ends_as,
+            now=now,
+            reason=job.reason or "given_up",
+            message=f"{actor.name} ended the job here. {job.message}"[:500],
+            actor_id=actor.user_id,
+            ended_at=now,
+        )
+        if won:
+            before, after = {"state": job.state}, {"state": ends_as}
+            audit.record(
+                act=Act.JOB_GIVEN_UP, by=actor, now=now, thing=_thing(job), before=before, after=after
+            )
+    return won
 
 
 def _may_spend_yet(job: Job) -> bool:

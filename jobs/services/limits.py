@@ -24,9 +24,10 @@ def set_limit(*, actor: Actor, wallet_id: int, token_id: int, amount: Decimal, n
         NotAllowed, Missing
         InvalidInput: no amount of that token, or the wallet is only watched.
     """
-    require(actor, Action.SET_LIMITS)
     wallet = Wallet.objects.filter(team_id=actor.team_id, pk=wallet_id).first()
     token = Token.objects.filter(pk=token_id).select_related("network").first()
+    if wallet is not None:
+        require(actor, Action.SET_LIMITS)
     if wallet is None or token is None:
         raise Missing("There is no such wallet in this team, or no such token.")
     try:

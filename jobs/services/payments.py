@@ -139,7 +139,7 @@ def see_to(rows: TransactionQuerySet, *, chain: Chain, network: Network, now: da
 def _grant(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> None:
     """Do what a person wants of a transaction, or say why not; the first version still waits, and is looked for."""
     try:
-        replace(tx=tx, chain=chain, network=network)
+        replace(tx=tx, chain=chain, network=network, now=now)
     except VaultLocked as error:  # an operator may put that right: the wish stays
         Transaction.objects.filter(pk=tx.pk, tx_hash=tx.tx_hash).update(trouble=error.message[:300])
     except CannotOrder as error:

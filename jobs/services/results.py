@@ -26,11 +26,12 @@ from django.db.models import F, Q, QuerySet, Sum
 from jobs.access import Action, Actor, require
 from jobs.errors import Missing, PortalError
 from jobs.lifecycle import TERMINAL, State
-from jobs.models import Job, JobEvent, LogChunk, Result
+from jobs.models import Act, AuditEntry, Job, JobEvent, LogChunk, Result
 from jobs.models.jobs import OUTCOMES
 from jobs.ocean.compute import ComputeBackend, ResultEntry
 from jobs.ocean.errors import OceanError
 from jobs.ocean.signing import Proof
+from jobs.services import audit
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, NoTurn, has_room, open_node, signed
 from jobs.services.holders import new_holder
@@ -50,6 +51,7 @@ KEEP_TRYING = timedelta(days=7)  # where a node does not say how long it keeps r
 IN_MEMORY_MAX = 4 * 2**20
 ALGORITHM_LOG = "algorithmLog"
 OUTPUT = "output"
+LOOK_LASTS = timedelta(hours=1)  # looks of a person at a file that are one look
 
 
 class TooLarge(PortalError):
@@ -109,14 +111,20 @@ def open_result(*, actor: Actor, job_id: uuid.UUID, result_id: int, now: datetim
     """
     result = _archived(actor=actor, job_id=job_id, result_id=result_id)
     stream = default_storage.open(_stored(result), "rb")
-    JobEvent.objects.create(
-        job_id=job_id,
-        at=now,
-        kind=JobEvent.Kind.DOWNLOADED,
-        message=f"{actor.name} fetched {result}."[:500],
-        actor_id=actor.user_id,
-        data={"result_id": result.pk},
-    )
+    try:
+        with transaction.atomic():
+            JobEvent.objects.create(
+                job_id=job_id,
+                at=now,
+                kind=JobEvent.Kind.DOWNLOADED,
+                message=f"{actor.name} fetched {result}."[:500],
+                actor_id=actor.user_id,
+                data={"result_id": result.pk},
+            )
+            audit.record(act=Act.DOWNLOADED, by=actor, now=now, **_told(result))
+    except BaseException:  # nobody would close it
+        stream.close()
+        raise
     name = PurePosixPath(result.path or result.name).name
     return OpenedResult(
         name=name,
@@ -127,25 +135,75 @@ def open_result(*, actor: Actor, job_id: uuid.UUID, result_id: int, now: datetim
     )
 
 
-def peek(*, actor: Actor, job_id: uuid.UUID, result_id: int, max_bytes: int, from_end: bool = False) -> bytes:
-    """Return the first (or last) bytes of an archived result, for a preview.
+def peek(
+    *,
+    actor: Actor,
+    job_id: uuid.UUID,
+    result_id: int,
+    max_bytes: int,
+    now: datetime,
+    from_end: bool = False,
+) -> bytes:
+    """Return the first (or last) bytes of an archived result, for a preview, and note who looked.
+
+    A look is access too: most files fit into one. A page shows it again with every refresh, so the audit record names each
+    person once an hour for a file.
 
     Raises:
         NotAllowed, Missing
     """
     result = _archived(actor=actor, job_id=job_id, result_id=result_id)
+    _note_look(actor=actor, result=result, now=now)
     with default_storage.open(_stored(result), "rb") as stream:
         if from_end and (result.size or 0) > max_bytes:
             stream.seek((result.size or 0) - max_bytes)
         return bytes(stream.read(max_bytes))
 
 
+def _note_look(*, actor: Actor, result: Result, now: datetime) -> None:
+    about = _told(result)
+    seen = AuditEntry.objects.filter(
+        team_id=actor.team_id,
+        kind=about["thing"].kind,
+        object_id=about["thing"].id,
+        act=Act.LOOKED,
+        user_number=actor.user_id,
+        after__result_id=result.pk,
+        at__gt=now - LOOK_LASTS,
+    )
+    if not seen.exists():
+        with transaction.atomic():
+            audit.record(act=Act.LOOKED, by=actor, now=now, **about)
+
+
+def _told(result: Result) -> dict[str, Any]:
+    """Return what the audit record tells of a result."""
+    return {
+        "thing": audit.Thing("job", str(result.job_id), result.job.name),
+        "after": {
+            "result": str(result),
+            "result_id": result.pk,
+            "size": result.size,
+            "sha256": result.sha256,
+        },
+    }
+
+
 def _archived(*, actor: Actor, job_id: uuid.UUID, result_id: int) -> Result:
-    require(actor, Action.SEE)
-    result = Result.objects.filter(
-        pk=result_id, job_id=job_id, job__team_id=actor.team_id, status=Result.Status.ARCHIVED
-    ).first()
-    if result is None or not default_storage.exists(_stored(result)):
+    result = (
+        Result.objects.filter(pk=result_id, job_id=job_id, job__team_id=actor.team_id)
+        .select_related("job")
+        .first()
+    )
+    if result is None:
+        raise Missing("There is no such result in this team.")
+    require(actor, Action.SEE_LOGS if result.is_log else Action.SEE_RESULTS)
+    if result.removed_at is not None:
+        raise Missing(
+            f"This result was removed on {result.removed_at:%Y-%m-%d} by the team's rule for how long results are kept.",
+            code="removed",
+        )
+    if result.status != Result.Status.ARCHIVED or not default_storage.exists(_stored(result)):
         raise Missing("This result is not in the portal's archive.")
     return result
 
@@ -225,7 +283,16 @@ def _fetch(
                 )
             )
 
-        blocks = signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=open_it)
+        blocks = signed(
+            backend=backend,
+            wallet=job.wallet,
+            node=job.node,
+            clock=clock,
+            act=open_it,
+            call="fetch a result",
+            job=job,
+            asked_by=job.owner_id,
+        )
         _archive(job=job, result=result, blocks=blocks, alive=alive, clock=clock)
     if result.kind == ALGORITHM_LOG:
         LogChunk.objects.filter(job=job).delete()
@@ -295,7 +362,7 @@ def _unpack(*, job: Job, archive: Result, alive: Callable[[int], None], clock: C
                 path=item.path,
                 defaults={"name": PurePosixPath(item.path).name, "kind": OUTPUT},
             )
-            if result.status == Result.Status.ARCHIVED:
+            if result.status in (Result.Status.ARCHIVED, Result.Status.REMOVED):
                 continue
             try:
                 _archive(job=job, result=result, blocks=item.blocks(), alive=alive, clock=clock)
@@ -374,7 +441,8 @@ def _note_repaired(*, job: Job, now: datetime) -> None:
 
 
 def _missing(job: Job) -> QuerySet[Result]:
-    return Result.objects.filter(job=job, path="").exclude(status=Result.Status.ARCHIVED)
+    there_or_gone = (Result.Status.ARCHIVED, Result.Status.REMOVED)  # what was removed is not fetched again
+    return Result.objects.filter(job=job, path="").exclude(status__in=there_or_gone)
 
 
 def _missing_note(count: int) -> str:

@@ -14,7 +14,21 @@ from django.db.models import Case, F, Q, Value, When
 from jobs import queue
 from jobs.lifecycle import ACTIVE, TERMINAL, State
 from jobs.models import Job, NonceLease, Pulse, Result
-from jobs.services import acting, blocks, escrows, nodes, payments, reconciling, starting, stopping
+from jobs.services import (
+    acting,
+    balances,
+    blocks,
+    escrows,
+    letters,
+    nodes,
+    nodetokens,
+    notifications,
+    payments,
+    reconciling,
+    retention,
+    starting,
+    stopping,
+)
 from jobs.services.gateway import Clock, has_room
 from jobs.services.holders import is_dead, new_holder
 
@@ -80,6 +94,14 @@ def pulse(*, clock: Clock, holder: str) -> bool:
         queue.enqueue(queue.Task.LOOK_AT_ESCROW, account_id)
     for node_id in nodes.claim_due(now=now):
         queue.enqueue(queue.Task.LOOK_AT_NODE, node_id)
+    for event_id in notifications.claim_due(now=now):
+        queue.enqueue(queue.Task.TELL, event_id)
+    for letter_id in letters.claim_due(now=now):
+        queue.enqueue(queue.Task.SEND_LETTER, letter_id)
+    for look_id in balances.claim_due(now=now):
+        queue.enqueue(queue.Task.LOOK_AT_BALANCES, look_id)
+    for token_id in nodetokens.claim_due(now=now):
+        queue.enqueue(queue.Task.LOGIN, token_id)
     return True
 
 
@@ -89,10 +111,14 @@ def begin_pulse(*, now: datetime) -> str:
     About once a minute; what is not due every second is looked for here.
     """
     free_leases_of_the_dead(now=now)
+    letters.give_up_lost(now=now)
+    balances.note_missing(now=now)
     for network_id in blocks.claim_due(now=now):
         queue.enqueue(queue.Task.CHECK_BLOCKS, network_id)
     if reconciling.is_due(now=now):
         queue.enqueue(queue.Task.RECONCILE)
+    if retention.claim_run(now=now):
+        queue.enqueue(queue.Task.REMOVE_RESULTS)
     return new_holder()
 
 

@@ -14,15 +14,16 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
+from jobs.access import Person
 from jobs.errors import CannotOrder
-from jobs.models import ChainNonce, Job, JobEvent, Network, Order, Transaction, Wallet
+from jobs.models import Act, ChainNonce, Job, JobEvent, Network, Order, Transaction, Wallet
 from jobs.models.orders import TransactionQuerySet
 from jobs.ocean.chain import Chain
 from jobs.ocean.errors import ChainError
 from jobs.ocean.transactions import Call, Receipt
 from jobs.ocean.transactions import Transaction as Unsigned
 from jobs.ocean.units import Address, Wei, from_wei, plain
-from jobs.services import effects, vault
+from jobs.services import audit, balances, effects, vault
 from jobs.services.datatokens import missing_token
 from jobs.services.gateway import Clock
 from jobs.services.looking import call_of, refuse_an_old_view
@@ -146,11 +147,48 @@ def prepare(
                 )
                 if not kept:
                     transaction.set_rollback(True)  # prepared by somebody else: the nonce is given back
+                    return True
+                _record(tx=tx, network=network, nonce=nonce, tx_hash=signed.hash, now=clock())
                 return True
         counter.refresh_from_db()
         chain.forget()
         if not Transaction.objects.filter(pk=tx.pk, status=Transaction.Status.PLANNED).exists():
             return True
+
+
+def _record(
+    *, tx: Transaction, network: Network, nonce: int, tx_hash: str, now: datetime, instead: str = ""
+) -> None:
+    """Tell the audit record what was signed, not the bytes. instead: what takes the place of the call, if anything."""
+    asked_by = tx.asked_by if tx.job is None else tx.job.launched_by
+    audit.record(
+        act=Act.TRANSACTION_SIGNED,
+        by=Person(
+            user_id=asked_by.pk if asked_by else None,
+            name=f"The worker, for {asked_by}" if asked_by else "The worker",
+            origin=audit.WORKER,
+        ),
+        now=now,
+        thing=audit.Thing("transaction", str(tx.pk), tx.told),
+        before={"hash": tx.tx_hash} if tx.tx_hash else None,
+        after={
+            "hash": tx_hash,
+            "purpose": instead or tx.get_purpose_display(),
+            "wallet": tx.wallet.label,
+            "address": tx.wallet.address,
+            "network": network.name,
+            "number": nonce,
+            "to": tx.wallet.address if instead else tx.to,
+            "value in wei": "0" if instead else str(int(tx.value_wei)),
+            **(
+                {"token": tx.token, "amount in wei": str(int(tx.amount_wei))}
+                if tx.token and not instead
+                else {}
+            ),
+            **({"job": str(tx.job_id)} if tx.job_id else {}),
+        },
+        team_id=tx.wallet.team_id,
+    )
 
 
 def _is_gap(*, tx: Transaction, number: int, before: int) -> bool:
@@ -203,7 +241,7 @@ def _still_held(*, job: Job | None, holder: str, clock: Clock) -> bool:
     return job is None or Job.objects.renew(job_id=job.pk, holder=holder, now=now, until=now + LEASE)
 
 
-def replace(*, tx: Transaction, chain: Chain, network: Network) -> None:
+def replace(*, tx: Transaction, chain: Chain, network: Network, now: datetime) -> None:
     """Sign the same number anew at a higher fee, for the same call or for nothing; it is sent like any other.
 
     Nothing is done where one of its versions is in a block already.
@@ -215,10 +253,10 @@ def replace(*, tx: Transaction, chain: Chain, network: Network) -> None:
     if _receipt(tx=tx, chain=chain) is not None:
         _same(tx).update(wish="")
         return
-    now = chain.fees()
+    fees = chain.fees()
     old_max, old_tip = int(tx.max_fee_wei or 0), int(tx.priority_fee_wei or 0)
-    tip = max(now.priority_fee_wei, _raised(old_tip))
-    most = max(now.max_fee_wei, _raised(old_max), tip)
+    tip = max(fees.priority_fee_wei, _raised(old_tip))
+    most = max(fees.max_fee_wei, _raised(old_max), tip)
     cancels = tx.cancels or tx.wish == Transaction.Wish.CANCEL
     gas = EMPTY_GAS if cancels else int(tx.gas or 0)
     _refuse_dear_gas(tx=tx, network=network, cost_wei=gas * most)
@@ -235,18 +273,23 @@ def replace(*, tx: Transaction, chain: Chain, network: Network) -> None:
             priority_fee_wei=Wei(tip),
         )
     )
-    _same(tx).update(
-        status=Transaction.Status.PREPARED,
-        signed=signed.raw,
-        tx_hash=signed.hash,
-        max_fee_wei=most,
-        priority_fee_wei=tip,
-        earlier=[*tx.earlier, _version(tx)],
-        cancels=cancels,
-        wish="",
-        trouble="",
-        overtaken_at=None,
-    )
+    with transaction.atomic():
+        kept = _same(tx).update(
+            status=Transaction.Status.PREPARED,
+            signed=signed.raw,
+            tx_hash=signed.hash,
+            max_fee_wei=most,
+            priority_fee_wei=tip,
+            earlier=[*tx.earlier, _version(tx)],
+            cancels=cancels,
+            wish="",
+            trouble="",
+            overtaken_at=None,
+        )
+        if kept:
+            instead = "Cancel it: an empty one in its place" if cancels else ""
+            number = int(tx.nonce or 0)
+            _record(tx=tx, network=network, nonce=number, tx_hash=signed.hash, now=now, instead=instead)
 
 
 def _same(tx: Transaction) -> TransactionQuerySet:
@@ -351,6 +394,8 @@ def _end(*, tx: Transaction, status: str, now: datetime, message: str, facts: di
     """Note how a transaction ended, and tell its job."""
     with transaction.atomic():
         won = _same(tx).update(status=status, **facts)
+        if won:
+            balances.moved(wallet_id=tx.wallet_id, network_id=tx.network_id, now=now)
         if won and tx.job_id is not None:
             JobEvent.objects.create(
                 job_id=tx.job_id,

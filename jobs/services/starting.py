@@ -307,7 +307,17 @@ def _send_start(*, job: Job, holder: str, backend: ComputeBackend, clock: Clock)
             return None  # the lease was lost while waiting for the turn: somebody else is at it
         return backend.start(request=request, proof=proof)
 
-    return signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=send, once=True)
+    return signed(
+        backend=backend,
+        wallet=job.wallet,
+        node=job.node,
+        clock=clock,
+        act=send,
+        once=True,
+        call="start a job",
+        job=job,
+        asked_by=job.launched_by_id,
+    )
 
 
 def _dids(job: Job) -> list[str]:

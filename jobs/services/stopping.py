@@ -53,7 +53,16 @@ def stop(*, job: Job, holder: str, clock: Clock) -> None:
                 ):
                     backend.stop(job_id=job.node_job_id, proof=proof)
 
-            signed(backend=backend, wallet=job.wallet, node=job.node, clock=clock, act=send)
+            signed(
+                backend=backend,
+                wallet=job.wallet,
+                node=job.node,
+                clock=clock,
+                act=send,
+                call="stop a job",
+                job=job,
+                asked_by=job.cancel_requested_by_id,
+            )
         Job.objects.filter(pk=job.pk, state=State.RUNNING).update(next_check_at=clock())
     except OutOfBudget as error:
         Job.objects.put_off(

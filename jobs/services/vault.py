@@ -30,6 +30,15 @@ def seal(secret: bytes) -> bytes:
     return _fernet().encrypt(secret)
 
 
+def unseal(sealed: bytes, *, what: str) -> bytes:
+    """Decrypt a secret of an account. what: names it in the error.
+
+    Raises:
+        VaultLocked: none of the portal's keys opens it.
+    """
+    return _open(sealed, what)
+
+
 def signer(wallet: Wallet) -> Signer:
     """Return the signer of a wallet; the key stays inside it.
 
@@ -47,6 +56,20 @@ def token_text(token: NodeToken) -> str:
         VaultLocked: none of the portal's keys opens it.
     """
     return _open(token.encrypted_token, f"The node token of “{token.wallet.label}”").decode()
+
+
+def former_token_text(token: NodeToken) -> str:
+    """Return the token in whose place another one stands, for the request that gives it back. Raises: as `token_text`."""
+    return _open(token.encrypted_former, f"The former node token of “{token.wallet.label}”").decode()
+
+
+def is_sealed_with_first(sealed: bytes | memoryview) -> bool:
+    """Say whether the first of the portal's keys opens this: it needs no other."""
+    try:
+        Fernet(settings.WALLET_KEYS[0]).decrypt(bytes(sealed))
+    except InvalidToken:
+        return False
+    return True
 
 
 def seal_again(sealed: bytes | memoryview, what: str) -> bytes:

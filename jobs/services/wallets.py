@@ -1,6 +1,6 @@
 """Adds wallets, disables and enables them. A key goes in once and never comes out.
 
-A wallet whose key is not here is only watched: it signs nothing. Whoever brings the key later makes it a wallet like others.
+A wallet whose key is not here is only watched: it signs nothing. Whoever brings the key makes it a wallet like others.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput, Missing
-from jobs.models import Act, Network, NodeToken, User, Wallet
+from jobs.models import Act, Network, User, Wallet
 from jobs.models.teams import Role
 from jobs.ocean.signing import (
     DEV_ADDRESSES,
@@ -23,7 +23,7 @@ from jobs.ocean.signing import (
     new_key,
 )
 from jobs.ocean.units import Address
-from jobs.services import audit, grants, vault
+from jobs.services import audit, grants, nodetokens, vault
 from jobs.services.audit import Thing
 
 SECRET_MAX = 20_000  # characters; a keystore is about 500
@@ -126,12 +126,12 @@ def disable(*, actor: Actor, wallet_id: int, now: datetime) -> None:
     Raises:
         NotAllowed, Missing
     """
-    require(actor, Action.MANAGE_WALLETS)
     wallet = _wallet(actor=actor, wallet_id=wallet_id)
+    require(actor, Action.MANAGE_WALLETS)
     with transaction.atomic():
         if not Wallet.objects.filter(pk=wallet.pk, disabled_at=None).update(disabled_at=now):
             return
-        give_tokens_back(wallet_id=wallet.pk, now=now)
+        nodetokens.give_back_all(wallet_id=wallet.pk, now=now)
         audit.record(act=Act.WALLET_DISABLED, by=actor, now=now, thing=thing_of(wallet))
 
 
@@ -141,8 +141,8 @@ def enable(*, actor: Actor, wallet_id: int, now: datetime) -> None:
     Raises:
         NotAllowed, Missing
     """
-    require(actor, Action.MANAGE_WALLETS)
     wallet = _wallet(actor=actor, wallet_id=wallet_id)
+    require(actor, Action.MANAGE_WALLETS)
     with transaction.atomic():
         if Wallet.objects.filter(pk=wallet.pk, disabled_at__isnull=False).update(disabled_at=None):
             audit.record(act=Act.WALLET_ENABLED, by=actor, now=now, thing=thing_of(wallet))
@@ -224,11 +224,6 @@ def _add(*, actor: Actor, label: str, key: bytes, how: How, now: datetime) -> in
             # An owner could grant it to themself in any case; nobody else adds a wallet and spends from it alone.
             grants.give(actor=actor, wallet=wallet, user=User.objects.get(pk=actor.user_id), now=now)
     return wallet.pk
-
-
-def give_tokens_back(*, wallet_id: int, now: datetime) -> None:
-    """Have the worker give a wallet's tokens back to the nodes."""
-    NodeToken.objects.filter(wallet_id=wallet_id).update(wanted=False, next_try_at=now)
 
 
 def _wallet(*, actor: Actor, wallet_id: int) -> Wallet:

@@ -153,11 +153,10 @@ def reltime(value: datetime | None) -> SafeString | str:
     """Show a time as "4 min ago" or "in 6 days", exact on hover; the script keeps it fresh."""
     if value is None:
         return "never"
-    local = timezone.localtime(value)
     return format_html(
         '<time datetime="{}" title="{}" data-relative>{}</time>',
         value.isoformat(timespec="seconds"),
-        local.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        _exactly(value),
         words_for(value - timezone.now()),
     )
 
@@ -171,8 +170,21 @@ def clock(value: datetime | None) -> SafeString | str:
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
         value.isoformat(timespec="milliseconds"),
-        local.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        _exactly(value),
         local.strftime("%H:%M:%S"),
+    )
+
+
+@register.filter
+def day(value: datetime | None) -> SafeString | str:
+    """Show the day, with the exact time on hover."""
+    if value is None:
+        return "–"
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        value.isoformat(timespec="seconds"),
+        _exactly(value),
+        timezone.localtime(value).strftime("%Y-%m-%d"),
     )
 
 
@@ -199,6 +211,13 @@ def nav_link(context: RequestContext, name: str, *also: str) -> SafeString:
         reverse(name, args=[context["team"].slug]),
         SafeString(' aria-current="page"') if current else "",
     )
+
+
+def _exactly(value: datetime) -> str:
+    """Write a time in the reader's zone, with the zone's name; many zones have no name but their distance to UTC."""
+    local = timezone.localtime(value)
+    zone = local.strftime("%Z")
+    return f"{local:%Y-%m-%d %H:%M:%S} {'UTC' if zone[:1] in ('+', '-') else ''}{zone}"
 
 
 def words_for(away: timedelta) -> str:

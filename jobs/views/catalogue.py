@@ -25,6 +25,9 @@ def index(request: PortalRequest, team: str) -> HttpResponse:
 @require_POST
 def add(request: PortalRequest, team: str) -> HttpResponse:
     """Put an asset into the catalogue by its DID."""
+    require(
+        request.actor, Action.EDIT_CATALOGUE
+    )  # asked first: what is wrong with the form is of no use to others
     form = AddAssetForm(request.POST)
     if not form.is_valid():
         return _list(request, form, status=400)

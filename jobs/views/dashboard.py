@@ -16,9 +16,11 @@ from jobs.web import PortalRequest, page
 @login_required
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """Go to the person's team, or say that they are in none."""
+    """Go to the person's team; let them choose where they are in several, and say what to do where they are in none."""
     teams = portal.teams_of(user_id=request.user.pk or 0)
-    return redirect("dashboard", team=teams[0].slug) if teams else render(request, "dashboard/home.html")
+    if len(teams) == 1:
+        return redirect("dashboard", team=teams[0].slug)
+    return render(request, "dashboard/home.html", {"teams": teams})
 
 
 @require_safe

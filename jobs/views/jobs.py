@@ -65,7 +65,7 @@ def status(request: PortalRequest, team: str, job_id: uuid.UUID) -> HttpResponse
 def log(request: PortalRequest, team: str, job_id: uuid.UUID) -> HttpResponse:
     """Answer with the lines of the live log that came after an offset: none (204), some, or the end (286)."""
     after = _number(request.GET.get("after", "0"))
-    part = logs.more(team_id=request.team.id, job_id=job_id, after=after, now=timezone.now())
+    part = logs.more(actor=request.actor, job_id=job_id, after=after, now=timezone.now())
     if part.ended:
         return HttpResponseStopPolling()
     if part.offset == after:

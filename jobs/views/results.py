@@ -27,7 +27,7 @@ HARMLESS = frozenset(
 @require_safe
 def detail(request: PortalRequest, team: str, job_id: uuid.UUID, result_id: int) -> HttpResponse:
     """Show what one result looks like."""
-    found = selector.detail(team_id=request.team.id, job_id=job_id, result_id=result_id)
+    found = selector.detail(actor=request.actor, job_id=job_id, result_id=result_id)
     context: dict[str, object] = {"result": found}
     if found.here and found.is_log:
         data = _bytes(request, job_id, result_id, max_bytes=logs.SHOWN_BYTES, from_end=True)
@@ -83,5 +83,10 @@ def _bytes(
     request: PortalRequest, job_id: uuid.UUID, result_id: int, *, max_bytes: int, from_end: bool = False
 ) -> bytes:
     return archive.peek(
-        actor=request.actor, job_id=job_id, result_id=result_id, max_bytes=max_bytes, from_end=from_end
+        actor=request.actor,
+        job_id=job_id,
+        result_id=result_id,
+        max_bytes=max_bytes,
+        from_end=from_end,
+        now=timezone.now(),
     )

@@ -23,6 +23,7 @@ from jobs.forms.wallets import (
     PhraseForm,
     WatchForm,
 )
+from jobs.selectors import balances, nodetokens
 from jobs.selectors import wallet as one
 from jobs.selectors import wallets as selector
 from jobs.services import grants, handovers, limits
@@ -216,6 +217,12 @@ def _add(request: PortalRequest, how: str, form: PortalForm | None = None) -> Ht
 
 
 def _detail(request: PortalRequest, wallet_id: int, form: GrantForm | None = None) -> HttpResponse:
-    shown = one.wallet(actor=request.actor, wallet_id=wallet_id)
-    context = {"wallet": shown, "grant_form": form or GrantForm(wallet=shown)}
+    actor, now = request.actor, timezone.now()
+    shown = one.wallet(actor=actor, wallet_id=wallet_id)
+    context = {
+        "wallet": shown,
+        "grant_form": form or GrantForm(wallet=shown),
+        "balances": balances.of_wallet(actor=actor, wallet_id=wallet_id, now=now),
+        "tokens": nodetokens.of_wallet(actor=actor, wallet_id=wallet_id, now=now),
+    }
     return page(request, "wallets/detail.html", context, status=400 if form else 200)

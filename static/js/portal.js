@@ -82,7 +82,7 @@ document.addEventListener("scroll", (event) => {
   if (button) button.setAttribute("aria-pressed", String(box.scrollHeight - box.scrollTop - box.clientHeight < 24));
 }, true);
 
-// Keys: / goes to the search field, g then j, h, c, e, w or s to a place. Who dictates, or hits keys by accident, switches them
+// Keys: / goes to the search field, g then h, j, c, e, w, s or t to a place. Who dictates, or hits keys by accident, switches them
 // off (WCAG 2.1.4); this browser remembers it, where it may.
 const KEYS = "portal-keys";
 let keys = true;
@@ -101,7 +101,7 @@ function setKeys(on) {
 }
 
 let leader = 0;
-const PLACES = { h: 0, j: 1, c: 2, e: 3, w: 4, s: 5 };
+const PLACES = { h: 0, j: 1, c: 2, e: 3, w: 4, s: 5, t: 6 };
 
 document.addEventListener("keydown", (event) => {
   if (!keys || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;

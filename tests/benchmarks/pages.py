@@ -16,6 +16,7 @@ from django.utils.timezone import now as clock
 
 from jobs.models import Job
 from jobs.urls import urlpatterns
+from jobs.views import accounts
 from tests.benchmarks.seeding import JOBS, Seeded, seed
 
 TIMES = 20
@@ -23,6 +24,8 @@ TIMES = 20
 ACTS = {
     *(
         "logout",
+        "sessions-end",
+        *("organisation", "organisation-callback"),  # lead elsewhere
         "jobs-stop",
         "jobs-rerun",
         "jobs-go-on",
@@ -31,7 +34,10 @@ ACTS = {
         "catalogue-add",
         "catalogue-refresh",
     ),
+    "invitation",  # seen once, by whoever has its link
+    *("members-invite", "members-resend", "members-revoke", "members-role"),
     *("wallets-generate", "wallets-import", "wallets-disable", "wallets-limit"),
+    *("wallets-balances-look", "wallets-tokens", "wallets-tokens-give-back"),
     *(
         "launch-quote",
         "escrow-look",
@@ -62,7 +68,8 @@ def main() -> None:
     signed_in.force_login(seeded.owner)
     looks = _looks(seeded)
     measured = [_measure(look, signed_in if look.signed_in else stranger) for look in looks]
-    known = ACTS | {look.name for look in looks}
+    from_allauth = {str(pattern.name) for pattern in accounts.offered}  # not the portal's to make faster
+    known = ACTS | from_allauth | {look.name for look in looks}
     unknown = sorted(str(pattern.name) for pattern in urlpatterns if pattern.name not in known)
     print(json.dumps({"jobs": JOBS, "times": TIMES, "pages": measured, "unknown": unknown}))
 
@@ -100,7 +107,7 @@ def _looks(seeded: Seeded) -> list[Look]:
 
     def look(name: str, note: str = "", *, query: str = "", job: Job | None = None, **options: Any) -> Look:
         arguments: dict[str, Any] = dict(options.pop("arguments", {}))
-        if name not in ("home", "login", "health", "favicon"):
+        if name not in ("home", "login", "health", "favicon", "profile", "sessions"):
             arguments["team"] = "coastal"
         if job is not None:
             arguments["job_id"] = job.pk
@@ -116,6 +123,7 @@ def _looks(seeded: Seeded) -> list[Look]:
         look("favicon", signed_in=False),
         look("login", signed_in=False),
         look("health", signed_in=False),
+        look("sessions"),
         look("dashboard"),
         look("dashboard", "fragment", fragment=True),
         look("jobs"),
@@ -142,7 +150,18 @@ def _looks(seeded: Seeded) -> list[Look]:
         look("catalogue-detail", "dataset", arguments={"asset_id": seeded.dataset.pk}),
         look("catalogue-detail", "algorithm", arguments={"asset_id": seeded.algorithm.pk}),
         look("environments"),
+        look("profile"),
+        look("settings"),
         look("wallets"),
+        look(
+            "wallets-balances",
+            "fragment",
+            fragment=True,
+            arguments={"wallet_id": seeded.succeeded.wallet_id},
+        ),
         look("escrow"),
         look("escrow", "fragment", fragment=True),
+        look("members"),
+        look("members-leave"),
+        look("members-remove", arguments={"member_id": seeded.owner.memberships.get().pk}),
     ]

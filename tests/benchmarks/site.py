@@ -37,7 +37,7 @@ class Visitor:
         # Like a browser, ask again when the server closed a kept connection at the same moment.
         self._http.mount("http://", HTTPAdapter(max_retries=Retry(1)))
         self.get("/accounts/login/")
-        self.post("/accounts/login/", username=name, password=name)
+        self.post("/accounts/login/", login=name, password=name)
 
     def get(self, path: str) -> requests.Response:
         """Get a page of the portal; redirects are not followed."""

@@ -133,7 +133,7 @@ def open_as(browser: Browser, demo: Demo, complaints: list[str]) -> Iterator[Cal
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
         page.goto("/")
-        page.get_by_label("User name").fill(name)
+        page.get_by_label("E-mail address or user name").fill(name)
         page.get_by_label("Password").fill(name)
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_url("**/demo/")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -18,6 +18,7 @@ from jobs.models.teams import Role
 from jobs.services import gateway
 from tests import builders
 from tests.conftest import Cast
+from tests.services.databases import PostgreSQL
 from tests.services.fakes import Clock, FakeNode, FarSides
 
 
@@ -84,7 +85,9 @@ def bob(cast: Cast) -> Actor:
 
 @pytest.fixture
 def vera(cast: Cast) -> Actor:
-    return actor_for(cast.vera, team=cast.team, role=Role.VIEWER)
+    return replace(
+        actor_for(cast.vera, team=cast.team, role=Role.VIEWER), lets=frozenset({"viewers_see_results"})
+    )
 
 
 @pytest.fixture
@@ -108,6 +111,26 @@ def on_disk(transactional_db: None, tmp_path: Path) -> Iterator[None]:
     connections["default"].close()
     connections.settings["default"]["NAME"] = name
     connections["default"] = ours
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+    """A PostgreSQL server of the tests' own."""
+    server = PostgreSQL(tmp_path_factory.mktemp("postgresql"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def each_database(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[str]:
+    """Run a test on SQLite in a file and on PostgreSQL: what commits is seen by other threads."""
+    if request.param == "sqlite":
+        request.getfixturevalue("on_disk")
+        yield request.param
+        return
+    server: PostgreSQL = request.getfixturevalue("postgresql_server")
+    with server.fresh():
+        yield request.param
 
 
 def run_together(*acts: Callable[[], Any]) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from jobs.models import Job
+from jobs.models import Job, Team, Wallet
 from jobs.services.choosing import CODE_MAX_BYTES
 from tests import builders
 from tests.services.conftest import Place
@@ -19,14 +19,13 @@ RUN = ("--image", "python", "--tag", "3.11-slim", "--entrypoint", "python3 $ALGO
 ASKED = [{"name": "year", "label": "Which year", "type": "number", "required": True}]
 
 
-def launch_job(*options: str, dataset: str = "Buoys 2025") -> tuple[int, str]:
+def launch_job(*options: str, dataset: str = "Buoys 2025", wallet: str = "demo") -> tuple[int, str]:
     """Run the command; return its exit code and what it said of refusals."""
     out, err = io.StringIO(), io.StringIO()
     always = (
         "--team",
         "coastal",
-        "--wallet",
-        "demo",
+        *(("--wallet", wallet) if wallet else ()),
         "--environment",
         "free",
         "--dataset",
@@ -51,6 +50,37 @@ def ask(place: Place) -> None:
     """Let the dataset's publisher ask for a value."""
     place.dataset.services[0]["consumer_parameters"] = ASKED
     place.dataset.save()
+
+
+class TestWallet:
+    def test_is_the_team_s_default_where_none_is_named(self, place: Place, team: Team) -> None:
+        other = builders.make_wallet(team=team, label="second", address="0x" + "1" * 40)
+        Team.objects.filter(pk=team.pk).update(default_wallet=other)
+
+        code, said = launch_job("--algorithm", "Linear regression", wallet="")
+
+        assert code == 0, said
+        assert Job.objects.get().wallet == other
+
+    def test_is_the_named_one_all_the_same(self, place: Place, team: Team) -> None:
+        other = builders.make_wallet(team=team, label="second", address="0x" + "1" * 40)
+        Team.objects.filter(pk=team.pk).update(default_wallet=other)
+
+        launch_job("--algorithm", "Linear regression")
+
+        assert Job.objects.get().wallet == place.wallet
+
+    @pytest.mark.parametrize("values", [{"disabled_at": builders.NOW}, {"encrypted_key": None}])
+    def test_has_to_be_named_where_the_default_cannot_be_used(
+        self, place: Place, team: Team, values: dict[str, Any]
+    ) -> None:
+        Team.objects.filter(pk=team.pk).update(default_wallet=place.wallet)
+        Wallet.objects.filter(pk=place.wallet.pk).update(**values)
+
+        code, said = launch_job("--algorithm", "Linear regression", wallet="")
+
+        assert (code, Job.objects.count()) == (2, 0)
+        assert said.startswith("--wallet: Name a wallet: the team has no default wallet")
 
 
 class TestCode:

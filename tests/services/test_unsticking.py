@@ -181,7 +181,7 @@ class TestSpeedUp:
         tx = only(job)
 
         with open_chain(network=quay.network) as chain:
-            payments.replace(tx=late, chain=chain, network=quay.network)
+            payments.replace(tx=late, chain=chain, network=quay.network, now=quay.clock())
             payments.send(tx=late, chain=chain, now=quay.clock())
 
         assert (only(job).tx_hash, only(job).status, only(job).earlier) == (tx.tx_hash, "sent", tx.earlier)

@@ -8,12 +8,15 @@ import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Permission
+from django.db import transaction
 from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
 
+from jobs.access import Person
 from jobs.lifecycle import State
 from jobs.models import (
+    Act,
     ChainNonce,
     EscrowAccount,
     Job,
@@ -24,7 +27,7 @@ from jobs.models import (
     SpendingLimit,
     Transaction,
 )
-from jobs.services import catalogue, vault
+from jobs.services import audit, catalogue, vault
 from tests import builders
 from tests.conftest import Cast
 
@@ -64,6 +67,7 @@ def records(cast: Cast) -> Job:
     builders.make_order(job=job)
     builders.make_limit(wallet=wallet)
     builders.make_account(wallet=wallet)
+    builders.make_balances(wallet=wallet)
     builders.make_comparison({"kind": "gap", "about": wallet.address, "sentence": "<b>2</b> are missing."})
     ChainNonce.objects.create(network=node.network, address=wallet.address)
     NonceLease.objects.create(node=node, address=wallet.address)
@@ -74,6 +78,8 @@ def records(cast: Cast) -> Job:
         node.budget if hasattr(node, "budget") else type(node).budget.related.related_model(node=node)
     )
     node.budget.save()
+    with transaction.atomic():
+        audit.record(act=Act.SIGNED_IN, by=Person(user_id=None, name="Alice"), now=builders.NOW)
     return job
 
 
@@ -205,6 +211,12 @@ class TestOtherActions:
         records.wallet.refresh_from_db()
         assert records.wallet.disabled_at is not None
         assert "1 wallet: disabled." in html
+
+    def test_give_back_uses_a_token_no_longer(self, operator: Client, records: Job) -> None:
+        html = act(operator, "give_back", NodeToken.objects.get())
+
+        assert not NodeToken.objects.get().wanted
+        assert "1 token: given back by the worker." in html
 
     def test_read_again_tells_of_each_failure(
         self, operator: Client, cast: Cast, monkeypatch: pytest.MonkeyPatch

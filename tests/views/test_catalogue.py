@@ -105,7 +105,7 @@ class TestList:
 
     def test_says_what_to_do_when_it_is_empty(self, alice: Client, vera: Client) -> None:
         assert "paste the DID" in alice.get(LIST).text
-        assert "An owner or admin" in vera.get(LIST).text
+        assert "An owner, admin or curator" in vera.get(LIST).text
 
     def test_offers_adding_to_those_who_may(self, alice: Client, bob: Client) -> None:
         assert ADD in alice.get(LIST).text

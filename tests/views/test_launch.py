@@ -125,8 +125,8 @@ class TestLaunchPage:
         for number in range(20):
             builders.make_asset(team=cast.team, node=desk.node, name=f"Dataset {number}")
 
-        # session, person, memberships; assets, nodes, environments, wallets; two for the frame
-        with django_assert_max_num_queries(9):
+        # session, person, memberships; assets, nodes, environments, wallets, the team's defaults; two for the frame
+        with django_assert_max_num_queries(10):
             bob.get(PAGE)
 
     def test_asks_nothing_while_rendering(self, bob: Client, desk: Desk) -> None:

@@ -69,12 +69,12 @@ class TestList:
 
 class TestForm:
     @pytest.mark.parametrize("who", ["bob", "vera"])
-    def test_is_for_owners_alone(self, sign_in: Any, wallet: Wallet, who: str) -> None:
+    def test_is_for_owners_and_treasurers_alone(self, sign_in: Any, wallet: Wallet, who: str) -> None:
         client = sign_in(who)
 
         shown, answer = client.get(PAGE).text, client.post(LIMIT, entered(wallet))
 
-        assert LIMIT not in shown and "An owner of the team sets the limits." in shown
+        assert LIMIT not in shown and "An owner or treasurer of the team sets the limits." in shown
         assert answer.status_code == 403
         assert not SpendingLimit.objects.exists()
 

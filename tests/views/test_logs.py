@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.errors import Missing
+from jobs.access import Actor
+from jobs.errors import Missing, NotAllowed
 from jobs.lifecycle import State
-from jobs.models import Job
+from jobs.models import Job, Team
+from jobs.models.teams import Role
 from jobs.selectors import logs
 from tests import builders
 from tests.builders import NOW
@@ -19,6 +21,10 @@ LATER = NOW + timedelta(seconds=10)
 
 def texts(part: logs.LogPart) -> list[tuple[str, bool]]:
     return [(line.text, line.error) for line in part.lines]
+
+
+def of(team: Team, role: Role = Role.VIEWER) -> Actor:
+    return Actor(user_id=None, name="Vera", team_id=team.pk, role=role)
 
 
 @pytest.fixture
@@ -61,9 +67,9 @@ class TestMore:
     def test_returns_whole_lines_and_where_to_go_on(self, cast: Cast, job: Job) -> None:
         builders.make_log(job=job, text="one\ntw", at=NOW)
 
-        first = logs.more(team_id=cast.team.pk, job_id=job.pk, after=0, now=NOW)
+        first = logs.more(actor=of(cast.team), job_id=job.pk, after=0, now=NOW)
         builders.make_log(job=job, text="o\nthree\n", at=NOW)
-        second = logs.more(team_id=cast.team.pk, job_id=job.pk, after=first.offset, now=NOW)
+        second = logs.more(actor=of(cast.team), job_id=job.pk, after=first.offset, now=NOW)
 
         assert (texts(first), first.offset) == ([("one", False)], 4)
         assert (texts(second), second.offset) == ([("two", False), ("three", False)], 14)
@@ -71,7 +77,7 @@ class TestMore:
     def test_shows_an_unfinished_line_once_it_has_settled(self, cast: Cast, job: Job) -> None:
         builders.make_log(job=job, text="progress 10 %", at=NOW)
 
-        part = logs.more(team_id=cast.team.pk, job_id=job.pk, after=0, now=LATER)
+        part = logs.more(actor=of(cast.team), job_id=job.pk, after=0, now=LATER)
 
         assert (texts(part), part.offset) == ([("progress 10 %", False)], 13)
 
@@ -79,18 +85,25 @@ class TestMore:
         builders.make_log(job=job, text="out", stream=1)
         builders.make_log(job=job, text="err\n", stream=2)
 
-        part = logs.more(team_id=cast.team.pk, job_id=job.pk, after=0, now=NOW)
+        part = logs.more(actor=of(cast.team), job_id=job.pk, after=0, now=NOW)
 
         assert texts(part) == [("out", False), ("err", True)]
 
     def test_ends_with_the_job(self, cast: Cast) -> None:
         ended = builders.make_job(team=cast.team, state=State.SUCCEEDED)
 
-        assert logs.more(team_id=cast.team.pk, job_id=ended.pk, after=0, now=NOW).ended
+        assert logs.more(actor=of(cast.team), job_id=ended.pk, after=0, now=NOW).ended
 
     def test_does_not_know_another_teams_job(self, cast: Cast, job: Job) -> None:
         with pytest.raises(Missing):
-            logs.more(team_id=cast.other_team.pk, job_id=job.pk, after=0, now=NOW)
+            logs.more(actor=of(cast.other_team), job_id=job.pk, after=0, now=NOW)
+
+    @pytest.mark.parametrize("role", [Role.TREASURER, Role.AUDITOR])
+    def test_is_not_for_those_who_look_after_money(self, cast: Cast, job: Job, role: Role) -> None:
+        with pytest.raises(NotAllowed):
+            logs.more(actor=of(cast.team, role), job_id=job.pk, after=0, now=NOW)
+        with pytest.raises(Missing):  # not even there, so not forbidden
+            logs.more(actor=of(cast.other_team, role), job_id=job.pk, after=0, now=NOW)
 
 
 class TestLive:

@@ -105,7 +105,7 @@ class TestErrors:
         answer = vera.post(f"/coastal/jobs/{job.pk}/rerun/")
 
         assert answer.status_code == 403
-        assert "owner, admin or launcher" in answer.content.decode()
+        assert "owner, admin, curator or launcher" in answer.content.decode()
 
     def test_of_refused_input_come_back_to_the_page(self, cast: Cast, alice: Client) -> None:
         job = builders.make_job(team=cast.team, state=State.SUCCEEDED)

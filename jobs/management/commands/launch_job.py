@@ -73,7 +73,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Describe the options."""
         parser.add_argument("--team", required=True, help="the team's part of the address")
-        parser.add_argument("--wallet", required=True, help="a wallet's label")
+        parser.add_argument(
+            "--wallet", default="", help="a wallet's label; default: the team's default wallet"
+        )
         parser.add_argument(
             "--dataset",
             required=True,
@@ -245,7 +247,7 @@ def _request(*, actor: Actor, options: dict[str, Any]) -> LaunchRequest:
         datasets=_with_userdata(actor=actor, datasets=datasets, given=options["userdata"]),
         algorithm=_algorithm(actor=actor, options=options),
         environment=options["environment"],
-        wallet=options["wallet"],
+        wallet=options["wallet"] or commands.default_wallet(team_id=actor.team_id),
         parameters=parameters,
         max_duration_s=options["duration"],
         queue_wait_s=options["queue_wait"],

@@ -28,7 +28,7 @@ class Person:
     def sign_in(self, url: str) -> None:
         """Sign in at the portal of this address."""
         page = self.session.get(url, timeout=30)
-        filled = {"username": "liam", "password": "liam", "csrfmiddlewaretoken": _token(page.text)}
+        filled = {"login": "liam", "password": "liam", "csrfmiddlewaretoken": _token(page.text)}
         answer = self.session.post(page.url, filled, timeout=30)
         assert answer.ok and answer.url.endswith("/demo/"), answer.text
 
