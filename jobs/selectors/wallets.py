@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, F, Max, OuterRef, Q, Subquery
+from django.db.models import Count, F, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 
 from jobs.access import Action, Actor
-from jobs.models import SpendingLimit, Token, Transaction, Wallet, WalletGrant
+from jobs.models import Job, SpendingLimit, Token, Transaction, Wallet, WalletGrant
 from jobs.ocean.units import from_wei
 from jobs.selectors.amounts import Amount
 
@@ -86,6 +87,9 @@ def rows_of(*, actor: Actor, wallet_id: int | None = None) -> tuple[WalletRow, .
     """Return the team's wallets, or one of them; three queries. Keys are not read, only whether there is one."""
     limits, granted = _limits(actor), _granted(actor)
     signed = Transaction.objects.filter(wallet=OuterRef("pk"), prepared_at__isnull=False)
+    # Subqueries, because grouping would have the database read the keys.
+    launched = Job.objects.filter(wallet=OuterRef("pk")).order_by("-requested_at").values("requested_at")[:1]
+    counted = Job.objects.filter(wallet=OuterRef("pk")).order_by().values("wallet").annotate(n=Count("pk"))
     rows = Wallet.objects.filter(team_id=actor.team_id)
     if wallet_id is not None:
         rows = rows.filter(pk=wallet_id)
@@ -100,8 +104,8 @@ def rows_of(*, actor: Actor, wallet_id: int | None = None) -> tuple[WalletRow, .
         last_name=F("created_by__last_name"),
         username=F("created_by__username"),
         watched=Q(encrypted_key__isnull=True),
-        launched_at=Max("jobs__requested_at"),
-        job_count=Count("jobs"),
+        launched_at=Subquery(launched),
+        job_count=Coalesce(Subquery(counted.values("n")), 0),
         signed_at=Subquery(signed.order_by("-prepared_at").values("prepared_at")[:1]),
     )
     listed = tuple(
