@@ -36,6 +36,8 @@ class Task(StrEnum):
     REMOVE_RESULTS = "jobs.tasks.remove_results"
     SEND_LETTER = "jobs.tasks.send_letter"
     TELL = "jobs.tasks.tell"
+    LOOK_AT_BALANCES = "jobs.tasks.look_at_balances"
+    LOGIN = "jobs.tasks.log_in"
 
 
 # Seconds after which the queue ends a task's process. What is not named here has Q_CLUSTER["timeout"].

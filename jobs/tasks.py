@@ -18,10 +18,12 @@ from jobs.errors import PortalError
 from jobs.ocean.errors import OceanError
 from jobs.services import (
     acting,
+    balances,
     blocks,
     escrows,
     following,
     nodes,
+    nodetokens,
     notifications,
     payments,
     posting,
@@ -129,3 +131,13 @@ def send_letter(letter_id: int, **_: Any) -> None:
         Exception
     ):  # whether it was sent is not known: the letter says so after a while, and stays where it is
         log.exception("letter %s", letter_id)
+
+
+def look_at_balances(look_id: int, **_: Any) -> None:
+    """Read what a wallet holds on a network."""
+    balances.look(look_id=look_id, clock=clock)
+
+
+def log_in(token_id: int, **_: Any) -> None:
+    """Get a wallet's token from a node, renew it, or give it back."""
+    nodetokens.tend(token_id=token_id, clock=clock)

@@ -5,6 +5,7 @@ from django.views.generic import RedirectView
 
 from jobs.views import (
     accounts,
+    balances,
     catalogue,
     dashboard,
     environments,
@@ -14,10 +15,12 @@ from jobs.views import (
     jobs,
     launch,
     members,
+    nodetokens,
     profile,
     record,
     results,
     settings,
+    sharing,
     transactions,
     wallets,
 )
@@ -35,6 +38,8 @@ urlpatterns = [
     *accounts.offered,
     path("health/", health.health, name="health"),
     path("favicon.ico", RedirectView.as_view(url="/static/img/logo.svg"), name="favicon"),
+    path("shared/<str:token>/", sharing.shared, name="shared"),
+    path("shared/<str:token>/results/<int:result_id>/", sharing.download, name="shared-download"),
     path("<slug:team>/", dashboard.dashboard, name="dashboard"),
     path("<slug:team>/jobs/", jobs.index, name="jobs"),
     path("<slug:team>/jobs/launch/", launch.launch, name="launch"),
@@ -57,6 +62,8 @@ urlpatterns = [
     path(
         "<slug:team>/jobs/<uuid:job_id>/results/<int:result_id>/inline/", results.inline, name="result-inline"
     ),
+    path("<slug:team>/jobs/<uuid:job_id>/share/", sharing.index, name="share"),
+    path("<slug:team>/jobs/<uuid:job_id>/share/<int:link_id>/revoke/", sharing.revoke, name="share-revoke"),
     path("<slug:team>/catalogue/", catalogue.index, name="catalogue"),
     path("<slug:team>/catalogue/add/", catalogue.add, name="catalogue-add"),
     path("<slug:team>/catalogue/find/", catalogue.find, name="catalogue-find"),
@@ -66,11 +73,23 @@ urlpatterns = [
     path("<slug:team>/record/", record.index, name="record"),
     path("<slug:team>/record/export/<slug:kind>/", record.export, name="record-export"),
     path("<slug:team>/settings/", settings.settings, name="settings"),
+    path("<slug:team>/settings/change/", settings.change, name="settings-change"),
     path("<slug:team>/wallets/", wallets.index, name="wallets"),
+    path("<slug:team>/wallets/add/", wallets.add, name="wallets-add"),
     path("<slug:team>/wallets/generate/", wallets.generate, name="wallets-generate"),
     path("<slug:team>/wallets/import/", wallets.import_key, name="wallets-import"),
-    path("<slug:team>/wallets/<int:wallet_id>/disable/", wallets.disable, name="wallets-disable"),
+    path("<slug:team>/wallets/watch/", wallets.watch, name="wallets-watch"),
     path("<slug:team>/wallets/limit/", wallets.limit, name="wallets-limit"),
+    path("<slug:team>/wallets/<int:wallet_id>/", wallets.detail, name="wallets-detail"),
+    path("<slug:team>/wallets/<int:wallet_id>/disable/", wallets.disable, name="wallets-disable"),
+    path("<slug:team>/wallets/<int:wallet_id>/enable/", wallets.enable, name="wallets-enable"),
+    path("<slug:team>/wallets/<int:wallet_id>/grant/", wallets.grant, name="wallets-grant"),
+    path(
+        "<slug:team>/wallets/<int:wallet_id>/grants/<int:user_id>/take-back/",
+        wallets.take_back,
+        name="wallets-take-back",
+    ),
+    path("<slug:team>/wallets/<int:wallet_id>/hand-over/", wallets.hand_over, name="wallets-hand-over"),
     path("<slug:team>/members/", members.index, name="members"),
     path("<slug:team>/members/invite/", members.invite, name="members-invite"),
     path("<slug:team>/members/leave/", members.leave, name="members-leave"),
@@ -81,6 +100,14 @@ urlpatterns = [
     ),
     path(
         "<slug:team>/members/invitations/<int:invitation_id>/revoke/", members.revoke, name="members-revoke"
+    ),
+    path("<slug:team>/wallets/<int:wallet_id>/balances/", balances.detail, name="wallets-balances"),
+    path("<slug:team>/wallets/<int:wallet_id>/balances/look/", balances.look, name="wallets-balances-look"),
+    path("<slug:team>/wallets/<int:wallet_id>/tokens/", nodetokens.want, name="wallets-tokens"),
+    path(
+        "<slug:team>/wallets/<int:wallet_id>/tokens/<int:token_id>/give-back/",
+        nodetokens.give_back,
+        name="wallets-tokens-give-back",
     ),
     path("<slug:team>/escrow/", escrow.index, name="escrow"),
     path("<slug:team>/escrow/<int:account_id>/look/", escrow.look, name="escrow-look"),

@@ -14,9 +14,12 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from django.core.files.base import ContentFile
 
+from jobs.access import ALLOWED, Action
 from jobs.lifecycle import TERMINAL, State
 from jobs.models import (
     Asset,
+    Balance,
+    BalanceLook,
     Environment,
     EscrowAccount,
     Invitation,
@@ -32,12 +35,14 @@ from jobs.models import (
     Pulse,
     Reconciliation,
     Result,
+    ShareLink,
     SpendingLimit,
     Team,
     Token,
     Transaction,
     User,
     Wallet,
+    WalletGrant,
 )
 from jobs.models.teams import Role
 from jobs.services import vault
@@ -237,6 +242,18 @@ def make_wallet(*, team: Team, label: str = "demo", **values: Any) -> Wallet:
     return Wallet.objects.create(team=team, label=label, **(defaults | values))
 
 
+def make_grant(*, wallet: Wallet, user: User, **values: Any) -> WalletGrant:
+    """Let a person spend from a wallet."""
+    return WalletGrant.objects.create(wallet=wallet, user=user, **({"granted_at": NOW} | values))
+
+
+def granted(wallet: Wallet) -> Wallet:
+    """Let every member of the wallet's team spend from it whose role launches; return the wallet."""
+    for member in Membership.objects.filter(team=wallet.team, role__in=ALLOWED[Action.LAUNCH_PAID]):
+        make_grant(wallet=wallet, user=member.user)
+    return wallet
+
+
 def make_asset(*, team: Team, node: Node, kind: str = Asset.Kind.DATASET, **values: Any) -> Asset:
     """Make a catalogue entry that the node serves: a dataset with one compute service, or an algorithm."""
     algorithm = kind == Asset.Kind.ALGORITHM
@@ -402,6 +419,21 @@ def make_result(
     return result
 
 
+def make_link(*, job: Job, token: str = "a token", **values: Any) -> ShareLink:
+    """Make a link to a job's page that can be opened any number of times until the year 2100.
+
+    token: with the default, each link gets one of its own that nobody knows.
+    """
+    token = f"{token} {next(_numbers)}" if token == "a token" else token
+    defaults: dict[str, Any] = {
+        "token_sha256": hashlib.sha256(token.encode()).hexdigest(),
+        "label": "The press",
+        "created_at": NOW,
+        "expires_at": datetime(2100, 1, 1, tzinfo=UTC),
+    }
+    return ShareLink.objects.create(job=job, **(defaults | values))
+
+
 def make_token(symbol: str = "OCEAN", **values: Any) -> Token:
     """Make a token with 18 decimals on the sandbox's network, or return it."""
     defaults: dict[str, Any] = {"network": make_network(), "address": TOKEN, "decimals": 18} | values
@@ -435,6 +467,26 @@ def make_lock(**values: Any) -> dict[str, Any]:
     """Describe a lock as an account keeps it; it runs out in the year 2100."""
     defaults = {"id": "77", "payee": RAW_ENVIRONMENT["consumerAddress"], "amount_wei": str(10**18)}
     return {**defaults, "expires_at": 4_102_444_800} | values
+
+
+def make_balances(*, wallet: Wallet, coin_wei: int = 10**18, **values: Any) -> BalanceLook:
+    """Make what a wallet held on the sandbox's network a moment ago; gas is offered for one gwei.
+
+    tokens: how much of each token.
+    """
+    tokens: dict[Token, int] = values.pop("tokens", {})
+    defaults: dict[str, Any] = {
+        "network": make_network(),
+        "asked_at": NOW,
+        "looked_at": NOW,
+        "next_look_at": datetime(2100, 1, 1, tzinfo=UTC),
+        "gas_price_wei": 10**9,
+    }
+    look = BalanceLook.objects.create(wallet=wallet, **(defaults | values))
+    Balance.objects.create(look=look, token=None, amount_wei=coin_wei)
+    for token, wei in tokens.items():
+        Balance.objects.create(look=look, token=token, amount_wei=wei)
+    return look
 
 
 def make_act(*, wallet: Wallet, status: str = Transaction.Status.PLANNED, **values: Any) -> Transaction:

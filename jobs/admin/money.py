@@ -42,6 +42,21 @@ class WalletAdmin(Written, Page):
         each(request, queryset.filter(disabled_at=None), act, "wallet")
 
 
+@admin.register(models.WalletGrant)
+class WalletGrantAdmin(Written, Page):
+    """Read here, given and taken on the wallet's page by who answers for the money."""
+
+    list_display = ["wallet", "user", "granted_by", "granted_at"]
+    list_filter = ["wallet__team"]
+    list_select_related = ["wallet", "user", "granted_by"]
+    search_fields = ["wallet__label", "wallet__address", "user__username"]
+    ordering = ["wallet__label", "wallet_id", "user__username", "pk"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.WalletGrant]:
+        """Leave the encrypted keys in the database."""
+        return super().get_queryset(request).defer("wallet__encrypted_key")
+
+
 @admin.register(models.ChainNonce)
 class ChainNonceAdmin(Written, Page):
     list_display = ["address", "network", "next"]
@@ -167,6 +182,42 @@ class EscrowAccountAdmin(Written, Page):
         return _amount(account.locked_wei, account.token)
 
 
+@admin.register(models.BalanceLook)
+class BalanceLookAdmin(Written, Page):
+    fields = ["wallet", "network", "asked_at", "looked_at", "next_look_at", "gas_price_wei", "trouble"]
+    list_display = ["wallet", "network", "looked_at", "next_look_at", "trouble"]
+    list_filter = ["wallet__team", "network"]
+    list_select_related = ["wallet", "network"]
+    search_fields = ["wallet__label", "wallet__address", "network__name"]
+    ordering = ["wallet__label", "wallet_id", "pk"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.BalanceLook]:
+        """Leave the encrypted keys in the database."""
+        return super().get_queryset(request).defer("wallet__encrypted_key")
+
+
+@admin.register(models.Balance)
+class BalanceAdmin(Written, Page):
+    """What a wallet held when it was looked at; gas is paid in what has no token."""
+
+    fields = ["look", "token", "amount", "amount_wei"]
+    readonly_fields = ["amount"]
+    list_display = ["look", "token", "amount"]
+    list_filter = ["look__wallet__team", "look__network"]
+    list_select_related = ["look__wallet", "look__network", "token__network"]
+    search_fields = ["look__wallet__label", "look__wallet__address", "token__symbol", "token__address"]
+    ordering = ["look__wallet__label", "look_id", "pk"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.Balance]:
+        """Leave the encrypted keys in the database."""
+        return super().get_queryset(request).defer("look__wallet__encrypted_key")
+
+    @admin.display(description="amount")
+    def amount(self, balance: models.Balance) -> str:
+        """Write what there is in tokens."""
+        return _amount(balance.amount_wei, balance.token)
+
+
 @admin.register(models.Reconciliation)
 class ReconciliationAdmin(Written, Page):
     """What the daily comparison, or the command reconcile, found."""
@@ -194,5 +245,8 @@ class ReconciliationAdmin(Written, Page):
         )
 
 
-def _amount(wei: int, token: models.Token) -> str:
+def _amount(wei: int, token: models.Token | None) -> str:
+    """Write an amount of a token; without one, of what a network's gas is paid in."""
+    if token is None:
+        return f"{from_wei(int(wei)):,f} for gas"
     return f"{from_wei(int(wei), decimals=token.decimals):,f} {token.symbol}"

@@ -12,9 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from jobs import models
-from jobs.admin.pages import HTTPS_UNLESS_SAID, Page, Written, count
+from jobs.admin.pages import HTTPS_UNLESS_SAID, Page, Written, count, each, operator
 from jobs.forms.nodes import NodeForm, Outcome, ask
-from jobs.services import nodes
+from jobs.services import nodes, nodetokens
 from jobs.services.nodes import Detected
 
 CONTRACTS_HELP = (
@@ -126,18 +126,39 @@ class EnvironmentAdmin(Written, Page):
 
 @admin.register(models.NodeToken)
 class NodeTokenAdmin(Written, Page):
-    """The token is no field of any page."""
+    """The token is no field of any page. A node that has one cannot be removed: they are given back first."""
 
-    fields = ["wallet", "node", "created_at", "expires_at"]
-    list_display = ["wallet", "node", "created_at", "expires_at"]
-    list_filter = ["node"]
+    fields = ["wallet", "node", "created_at", "wanted", "expires_at", "former_until", "unknown_until"]
+    fields += ["next_try_at", "trouble"]
+    list_display = ["wallet", "node", "created_at", "wanted", "expires_at", "trouble"]
+    list_filter = ["node", "wanted"]
+    actions = ["give_back"]
     list_select_related = ["wallet", "node"]
     search_fields = ["wallet__label", "wallet__address", "node__name"]
     ordering = ["-created_at", "pk"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[models.NodeToken]:
         """Leave the encrypted tokens and keys in the database."""
-        return super().get_queryset(request).defer("encrypted_token", "wallet__encrypted_key")
+        return (
+            super()
+            .get_queryset(request)
+            .defer("encrypted_token", "encrypted_former", "wallet__encrypted_key")
+        )
+
+    @admin.action(description="Give these tokens back to their nodes", permissions=["operate"])
+    def give_back(self, request: HttpRequest, queryset: QuerySet[models.NodeToken]) -> None:
+        """Use the tokens no longer, and have the worker give them back."""
+
+        def act(token: models.NodeToken) -> str:
+            nodetokens.give_back(
+                actor=operator(request, token.wallet.team_id),
+                wallet_id=token.wallet_id,
+                token_id=token.pk,
+                now=timezone.now(),
+            )
+            return "given back by the worker"
+
+        each(request, queryset.filter(wanted=True).select_related("wallet"), act, "token")
 
 
 @admin.register(models.NonceLease)

@@ -49,7 +49,7 @@ class MembershipAdmin(Page):
 
 class LetterInline(Written, Rows):
     model = models.Letter
-    fields = readonly_fields = ["key", "status", "attempts", "due_at", "claimed_at", "sent_at", "trouble"]
+    fields = ["key", "status", "attempts", "due_at", "claimed_at", "sent_at", "trouble"]
     extra = 0
 
 

@@ -10,6 +10,18 @@ from jobs.models.networks import Network, Node
 from jobs.models.teams import Team, User
 
 
+class WalletQuerySet(models.QuerySet["Wallet"]):
+    """The ways to choose wallets."""
+
+    def signing(self) -> WalletQuerySet:
+        """Those whose key is here: the others are only watched."""
+        return self.filter(encrypted_key__isnull=False)
+
+    def usable(self) -> WalletQuerySet:
+        """Those that a new job may be launched with."""
+        return self.signing().filter(disabled_at=None)
+
+
 class Wallet(models.Model):
     """An address of the team. Its key is held encrypted and never shown again; a watched address has none here."""
 
@@ -20,6 +32,8 @@ class Wallet(models.Model):
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField()
     disabled_at = models.DateTimeField(null=True, blank=True)
+
+    objects = WalletQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -52,12 +66,18 @@ class WalletGrant(models.Model):
 
 
 class BalanceLook(models.Model):
-    """When a wallet's balances on a network were read, and when they are read again."""
+    """When a wallet's balances on a network were read, and when they are read again.
+
+    asked_at: when the chain was last asked, whether it answered or not. gas_price_wei: the most that a unit of gas was then
+    offered for, by the rule that the portal's own transactions follow.
+    """
 
     wallet = models.ForeignKey(Wallet, on_delete=models.CASCADE, related_name="balance_looks")
     network = models.ForeignKey(Network, on_delete=models.CASCADE, related_name="+")
+    asked_at = models.DateTimeField(null=True, blank=True)
     looked_at = models.DateTimeField(null=True, blank=True)
     next_look_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    gas_price_wei = WeiField(null=True, blank=True)
     trouble = models.CharField(max_length=500, blank=True)
 
     class Meta:
@@ -108,19 +128,27 @@ class NodeToken(models.Model):
     """A token that a node gave for a wallet; it replaces nonce and signature. Encrypted like a key.
 
     A node's token is not bound to its address (recordings 15 and 35): whoever holds it may act for anyone there.
+
+    encrypted_former, former_until: the one in whose place the new one stands, until the node has it back.
+    unknown_until: until when a token may be valid at the node that nobody here knows: its answer was lost.
     """
 
     wallet = models.ForeignKey(Wallet, on_delete=models.CASCADE, related_name="node_tokens")
-    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="+")
+    # A node is not removed as long as it has a token of ours: it could not be given back any more.
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="+")
     wanted = models.BooleanField(
         default=True, help_text="Renewed before it expires; if not wanted, it is given back to the node."
     )
     encrypted_token = models.BinaryField(editable=False, null=True)
     expires_at = models.DateTimeField(null=True, blank=True)
+    encrypted_former = models.BinaryField(editable=False, null=True)
+    former_until = models.DateTimeField(null=True, blank=True)
+    unknown_until = models.DateTimeField(null=True, blank=True)
     next_try_at = models.DateTimeField(
         null=True, blank=True, db_index=True, help_text="When it is renewed, or given back."
     )
     trouble = models.CharField(max_length=500, blank=True)
+    trouble_count = models.PositiveSmallIntegerField(default=0)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

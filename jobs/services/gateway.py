@@ -41,6 +41,9 @@ TURN_S = 60  # a turn lasts until the answer's head is here; longer means that i
 WAIT_FOR_TURN_S = 45
 TRY_AGAIN = timedelta(seconds=1)  # where a node has as many workers as it may
 TOKEN_MARGIN = timedelta(minutes=2)  # a token this close to its end is no longer used
+TOKEN_PAUSE = timedelta(
+    minutes=1
+)  # a node that takes none of its own tokens is not asked for one after the other
 
 
 class InTransaction(Exception):
@@ -197,7 +200,8 @@ def signed(
 ) -> T:
     """Make one signed call: with the node's token if the wallet has one, else in turn with the next nonce.
 
-    Where a token stands in for the signature only, it takes its turn too.
+    Where a token stands in for the signature only, it takes its turn too. A token that the node refuses is dropped and the
+    call signed instead: of a call with a refused token nothing happened.
 
     The nonce is stored before the request leaves, and with it the entry in the audit record that something was signed; with
     a token nothing is, and there is no entry. A refused nonce (someone else uses the same wallet) means that nothing
@@ -211,24 +215,89 @@ def signed(
         NoTurn: the wallet's turn at this node did not come.
         OceanError: from the call; "nonce_reused", with `maybe_happened`, where it must not be repeated.
     """
-    address = Address(wallet.address)
     token = _valid_token(wallet=wallet, node=node, now=clock())
-    if token is not None and not backend.capabilities.token_nonces:
-        with heeding_limits(node=node, clock=clock):
-            return act(Token(address=address, token=vault.token_text(token)))
-    text = None if token is None else vault.token_text(token)
-    proof: Callable[[int], Proof] = (
-        partial(Pen, vault.signer(wallet)) if text is None else partial(Token, address, text)
+    if token is not None:
+        try:
+            return _with_token(
+                token, backend=backend, wallet=wallet, node=node, clock=clock, act=act, once=once
+            )
+        except vault.VaultLocked:
+            pass  # the wallet's own key may open
+        except Rejected as error:
+            if error.code != "token" or error.maybe_happened:
+                raise
+            _drop(token, node=node, now=clock())
+    return signed_with_key(
+        backend=backend,
+        wallet=wallet,
+        node=node,
+        clock=clock,
+        act=act,
+        once=once,
+        call=call,
+        job=job,
+        asked_by=asked_by,
     )
+
+
+def signed_with_key(
+    *,
+    backend: ComputeBackend,
+    wallet: Wallet,
+    node: Node,
+    clock: Clock,
+    act: Callable[[Pen], T],
+    once: bool = False,
+    call: str = "a request",
+    job: Job | None = None,
+    asked_by: int | None = None,
+) -> T:
+    """Make one call that the wallet's own key signs, whether it has a token or not. Otherwise as `signed`."""
+    pen: Callable[[int], Pen] = partial(Pen, vault.signer(wallet))
+    told = _Signing(wallet=wallet, node=node, call=call, job=job, asked_by=asked_by)
+    return _in_turn(
+        pen, backend=backend, wallet=wallet, node=node, clock=clock, act=act, once=once, told=told
+    )
+
+
+def _with_token(
+    token: NodeToken,
+    *,
+    backend: ComputeBackend,
+    wallet: Wallet,
+    node: Node,
+    clock: Clock,
+    act: Callable[[Proof], T],
+    once: bool,
+) -> T:
+    """Make one call with a token. Raises: VaultLocked; as `signed`, and Rejected "token"."""
+    address, text = Address(wallet.address), vault.token_text(token)
+    if not backend.capabilities.token_nonces:
+        with heeding_limits(node=node, clock=clock):
+            return act(Token(address=address, token=text))
+    proof: Callable[[int], Proof] = partial(Token, address, text)
+    return _in_turn(
+        proof, backend=backend, wallet=wallet, node=node, clock=clock, act=act, once=once, told=None
+    )
+
+
+def _in_turn(
+    proof: Callable[[int], Any],
+    *,
+    backend: ComputeBackend,
+    wallet: Wallet,
+    node: Node,
+    clock: Clock,
+    act: Callable[[Any], T],
+    once: bool,
+    told: _Signing | None,
+) -> T:
+    """Make one call with a nonce, when the wallet's turn has come. told: what is signed, where something is."""
+    address = Address(wallet.address)
     with (
         heeding_limits(node=node, clock=clock),
         _turn(node=node, address=wallet.address, clock=clock) as turn,
     ):
-        told = (
-            None
-            if token is not None
-            else _Signing(wallet=wallet, node=node, call=call, job=job, asked_by=asked_by)
-        )
         nonce = turn.next_nonce(at_least=0, told=told)
         try:
             return act(proof(nonce))
@@ -351,10 +420,24 @@ def _turn(*, node: Node, address: str, clock: Clock) -> Iterator[_Turn]:
 
 
 def _valid_token(*, wallet: Wallet, node: Node, now: datetime) -> NodeToken | None:
+    """Return the wallet's token, unless nobody wants it any more or its end is near."""
     return (
         NodeToken.objects.select_related("wallet")
         .filter(wallet=wallet, node=node, expires_at__gt=now + TOKEN_MARGIN)
+        .filter(wanted=True, encrypted_token__isnull=False, wallet__disabled_at=None)
         .first()
+    )
+
+
+def _drop(token: NodeToken, *, node: Node, now: datetime) -> None:
+    """Forget a token that the node does not take; one that came in its place meanwhile stays. Another is asked for soon."""
+    same = NodeToken.objects.filter(pk=token.pk, encrypted_token=bytes(token.encrypted_token or b""))
+    same.update(
+        encrypted_token=None,
+        expires_at=None,
+        next_try_at=now + TOKEN_PAUSE,
+        trouble=f"{node.name} did not take the token any more: it is gone there, or was taken back. Requests are signed "
+        "until there is another."[:500],
     )
 
 

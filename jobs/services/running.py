@@ -16,10 +16,12 @@ from jobs.lifecycle import ACTIVE, TERMINAL, State
 from jobs.models import Job, NonceLease, Pulse, Result
 from jobs.services import (
     acting,
+    balances,
     blocks,
     escrows,
     letters,
     nodes,
+    nodetokens,
     notifications,
     payments,
     reconciling,
@@ -96,6 +98,10 @@ def pulse(*, clock: Clock, holder: str) -> bool:
         queue.enqueue(queue.Task.TELL, event_id)
     for letter_id in letters.claim_due(now=now):
         queue.enqueue(queue.Task.SEND_LETTER, letter_id)
+    for look_id in balances.claim_due(now=now):
+        queue.enqueue(queue.Task.LOOK_AT_BALANCES, look_id)
+    for token_id in nodetokens.claim_due(now=now):
+        queue.enqueue(queue.Task.LOGIN, token_id)
     return True
 
 
@@ -106,6 +112,7 @@ def begin_pulse(*, now: datetime) -> str:
     """
     free_leases_of_the_dead(now=now)
     letters.give_up_lost(now=now)
+    balances.note_missing(now=now)
     for network_id in blocks.claim_due(now=now):
         queue.enqueue(queue.Task.CHECK_BLOCKS, network_id)
     if reconciling.is_due(now=now):

@@ -23,7 +23,7 @@ from jobs.ocean.errors import ChainError
 from jobs.ocean.transactions import Call, Receipt
 from jobs.ocean.transactions import Transaction as Unsigned
 from jobs.ocean.units import Address, Wei, from_wei, plain
-from jobs.services import audit, effects, vault
+from jobs.services import audit, balances, effects, vault
 from jobs.services.datatokens import missing_token
 from jobs.services.gateway import Clock
 from jobs.services.looking import call_of, refuse_an_old_view
@@ -394,6 +394,8 @@ def _end(*, tx: Transaction, status: str, now: datetime, message: str, facts: di
     """Note how a transaction ended, and tell its job."""
     with transaction.atomic():
         won = _same(tx).update(status=status, **facts)
+        if won:
+            balances.moved(wallet_id=tx.wallet_id, network_id=tx.network_id, now=now)
         if won and tx.job_id is not None:
             JobEvent.objects.create(
                 job_id=tx.job_id,

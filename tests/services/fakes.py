@@ -95,6 +95,7 @@ class FakeNode:
     calls: list[Call] = field(default_factory=list)
     script: dict[str, list[Any]] = field(default_factory=dict)
     admit: Callable[[], None] = lambda: None
+    tokens: list[str] = field(default_factory=list)
     capabilities = OceanNode.capabilities
 
     def will(self, name: str, *steps: Any) -> None:
@@ -183,6 +184,23 @@ class FakeNode:
         """Stream the log from its first line."""
         pieces = self._answer("stream_log", lambda: self.log, job_id=job_id, proof=proof, max_bytes=max_bytes)
         yield _stream(pieces)
+
+    def create_token(self, *, proof: Pen, valid_until_ms: int | None) -> str:
+        """Give a token, and take it from then on."""
+
+        def give() -> str:
+            self.tokens.append(f"token-{len(self.called('create_token'))}")
+            return self.tokens[-1]
+
+        return self._answer("create_token", give, proof=proof, valid_until_ms=valid_until_ms)
+
+    def invalidate_token(self, *, proof: Pen, token: str) -> None:
+        """Take a token no longer."""
+
+        def take() -> None:
+            self.tokens = [known for known in self.tokens if known != token]
+
+        self._answer("invalidate_token", take, proof=proof, token=token)
 
     def get_ddo(self, *, did: str) -> dict[str, Any]:
         """Return an asset's document."""

@@ -472,6 +472,90 @@ class TestToken:
         with pytest.raises(OutOfBudget):
             budget.spend(node=place.node, purpose=Purpose.ACT, now=NOW)
 
+    @pytest.mark.parametrize("dialect", list(CAPABILITIES))
+    def test_that_the_node_refuses_is_dropped_and_the_call_signed(
+        self, place: Place, far: FakeNode, clock: Clock, dialect: str
+    ) -> None:
+        self.give(place, minutes=60)
+        far.capabilities = CAPABILITIES[dialect]
+        seen: list[Proof] = []
+
+        def act(proof: Proof) -> str:
+            seen.append(proof)
+            if isinstance(proof, Token):
+                raise refused("token")
+            return "done"
+
+        assert act_signed(place, far, clock, act, once=True) == "done"
+        assert [type(proof) for proof in seen] == [Token, Pen]
+        row = NodeToken.objects.get()
+        assert (row.encrypted_token, row.expires_at) == (None, None)
+        assert row.next_try_at == NOW + gateway.TOKEN_PAUSE  # another one is asked for
+        assert "did not take the token" in row.trouble
+
+    def test_that_came_in_the_place_of_a_refused_one_stays(
+        self, place: Place, far: FakeNode, clock: Clock
+    ) -> None:
+        self.give(place, minutes=60)
+
+        def act(proof: Proof) -> None:
+            if isinstance(proof, Token):
+                NodeToken.objects.update(encrypted_token=vault.seal(b"the-next"))
+                raise refused("token")
+
+        act_signed(place, far, clock, act)
+
+        assert act_signed(place, far, clock).token == "the-next"
+
+    def test_is_not_replaced_by_a_signature_where_something_may_have_happened(
+        self, place: Place, far: FakeNode, clock: Clock
+    ) -> None:
+        self.give(place, minutes=60)
+        seen: list[Proof] = []
+
+        def act(proof: Proof) -> None:
+            seen.append(proof)
+            raise refused("token", maybe_happened=True)
+
+        with pytest.raises(Rejected):
+            act_signed(place, far, clock, act)
+
+        assert len(seen) == 1
+
+    def test_that_is_missing_is_not_looked_for_again_when_a_signed_call_is_refused(
+        self, place: Place, far: FakeNode, clock: Clock
+    ) -> None:
+        seen: list[Proof] = []
+
+        def act(proof: Proof) -> None:
+            seen.append(proof)
+            raise refused("token")
+
+        with pytest.raises(Rejected):
+            act_signed(place, far, clock, act)
+
+        assert len(seen) == 1
+
+    def test_that_cannot_be_opened_is_replaced_by_a_signature(
+        self, place: Place, far: FakeNode, clock: Clock
+    ) -> None:
+        self.give(place, minutes=60)
+        NodeToken.objects.update(encrypted_token=b"nonsense")
+
+        assert isinstance(act_signed(place, far, clock), Pen)
+
+    @pytest.mark.parametrize("change", ["unwanted", "disabled"])
+    def test_that_is_being_given_back_is_not_used(
+        self, place: Place, far: FakeNode, clock: Clock, change: str
+    ) -> None:
+        self.give(place, minutes=60)
+        if change == "unwanted":
+            NodeToken.objects.update(wanted=False)
+        else:
+            Wallet.objects.update(disabled_at=NOW)
+
+        assert isinstance(act_signed(place, far, clock), Pen)
+
     def test_of_another_wallet_is_not_used(self, place: Place, far: FakeNode, clock: Clock) -> None:
         self.give(place, minutes=60)
         other = Wallet.objects.create(

@@ -97,6 +97,8 @@ def _join(world: World, team: Team, name: str, role: Role) -> None:
     builders.make_log(job=Job.objects.get(name=f"{name}, running"), text="a line\n")
     output = builders.make_result(job=job, name="chart.png", data=PNG)
     log = builders.make_result(job=job, name="algorithm.log", kind="algorithmLog", data=b"a line\n")
+    link = builders.make_link(job=job, created_by=user)
+    world.things["link", name] = {"job_id": job.pk, "link_id": link.pk}
     world.things["output", name] = {"job_id": job.pk, "result_id": output.pk}
     world.things["log", name] = {"job_id": job.pk, "result_id": log.pk}
 

@@ -63,11 +63,13 @@ def records(cast: Cast) -> Job:
     )
     builders.make_invitation(team=cast.team)
     builders.make_log(job=job, text="a line\n")
-    builders.make_result(job=job)
+    builders.make_link(job=job, result=builders.make_result(job=job))
     builders.beat()
     builders.make_order(job=job)
     builders.make_limit(wallet=wallet)
+    builders.make_grant(wallet=wallet, user=cast.bob)
     builders.make_account(wallet=wallet)
+    builders.make_balances(wallet=wallet)
     builders.make_comparison({"kind": "gap", "about": wallet.address, "sentence": "<b>2</b> are missing."})
     ChainNonce.objects.create(network=node.network, address=wallet.address)
     NonceLease.objects.create(node=node, address=wallet.address)
@@ -211,6 +213,12 @@ class TestOtherActions:
         records.wallet.refresh_from_db()
         assert records.wallet.disabled_at is not None
         assert "1 wallet: disabled." in html
+
+    def test_give_back_uses_a_token_no_longer(self, operator: Client, records: Job) -> None:
+        html = act(operator, "give_back", NodeToken.objects.get())
+
+        assert not NodeToken.objects.get().wanted
+        assert "1 token: given back by the worker." in html
 
     def test_read_again_tells_of_each_failure(
         self, operator: Client, cast: Cast, monkeypatch: pytest.MonkeyPatch

@@ -93,6 +93,15 @@ TABLE = (
     page("result-download", Action.SEE_RESULTS, of="output"),
     page("result-download", Action.SEE_LOGS, of="log"),
     page("result-inline", Action.SEE_RESULTS, of="output"),
+    page(
+        "share",
+        Action.SHARE_OWN,
+        of="ended",
+        others=(Action.SHARE_ANY,),
+        post=True,
+        data={"label": "The press", "days": "1"},
+    ),
+    act("share-revoke", Action.SHARE_OWN, of="link", others=(Action.REVOKE_ANY_LINK,)),
     page("catalogue", Action.SEE),
     act("catalogue-add", Action.EDIT_CATALOGUE, data={"did": "did:op:" + "ab" * 32}),
     page("catalogue-find", Action.EDIT_CATALOGUE),
@@ -110,6 +119,8 @@ TABLE = (
     act("members-role", Action.MANAGE_MEMBERS, of="member", data={"role": "auditor"}),
     page("members-remove", Action.MANAGE_MEMBERS, of="member", post=True),
     page("members-leave", post=True, data={"jobs": "stop"}),
+    page("settings", Action.SEE),
+    act("settings-change", Action.SET_UP_TEAM, data={"name": "Ours"}),
     page("wallets", Action.SEE),
     act("wallets-generate", Action.MANAGE_WALLETS, data={"new-label": "harbour"}),
     act("wallets-import", Action.MANAGE_WALLETS, data={"old-label": "quay", "old-secret": "11" * 32}),
@@ -132,6 +143,9 @@ ASIDE = {
     "logout": "the door",
     "health": "for load balancers: says nothing but ok",
     "favicon": "a picture",
+    "shared": "for people outside: the link is the right, see test_sharing",
+    "shared-download": "for people outside: the link is the right, see test_sharing",
+    "profile": "one's own, whatever the team",
 }
 
 
