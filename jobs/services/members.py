@@ -50,7 +50,7 @@ def change_role(*, actor: Actor, member_id: int, role: str, now: datetime) -> bo
         Missing: no such member in this team.
         InvalidInput: no such role, or the team would be without an owner.
     """
-    require(actor, Action.MANAGE_MEMBERS)
+    _require_over(actor=actor, member_id=member_id)
     given = invitations.role_from(role)
     with transaction.atomic():
         actor, member = _locked(actor=actor, member_id=member_id)
@@ -83,7 +83,7 @@ def remove(*, actor: Actor, member_id: int, hand_on_to: int | None, now: datetim
         Missing: no such member in this team, or nobody to hand on to.
         InvalidInput: it is oneself, the team would be without an owner, or that person cannot take over the jobs.
     """
-    require(actor, Action.MANAGE_MEMBERS)
+    _require_over(actor=actor, member_id=member_id)
     with transaction.atomic():
         actor, member = _locked(actor=actor, member_id=member_id)
         require(actor, Action.MANAGE_MEMBERS)
@@ -103,6 +103,13 @@ def leave(*, actor: Actor, hand_on_to: int | None, now: datetime) -> Parting:
     with transaction.atomic():
         actor, member = _locked(actor=actor, member_id=None)
         return _part(actor=actor, member=member, act=Act.LEFT, hand_on_to=hand_on_to, now=now)
+
+
+def _require_over(*, actor: Actor, member_id: int) -> None:
+    """Ask before anything is locked whether there is such a member, and then whether the actor manages members."""
+    if not Membership.objects.filter(team_id=actor.team_id, pk=member_id).exists():
+        raise Missing("There is no such member in this team.")
+    require(actor, Action.MANAGE_MEMBERS)
 
 
 def _locked(*, actor: Actor, member_id: int | None) -> tuple[Actor, Membership]:
