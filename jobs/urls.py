@@ -73,6 +73,7 @@ urlpatterns = [
     path("<slug:team>/record/", record.index, name="record"),
     path("<slug:team>/record/export/<slug:kind>/", record.export, name="record-export"),
     path("<slug:team>/settings/", settings.settings, name="settings"),
+    path("<slug:team>/settings/change/", settings.change, name="settings-change"),
     path("<slug:team>/wallets/", wallets.index, name="wallets"),
     path("<slug:team>/wallets/add/", wallets.add, name="wallets-add"),
     path("<slug:team>/wallets/generate/", wallets.generate, name="wallets-generate"),

@@ -37,6 +37,7 @@ ACTS = {
     "invitation",  # seen once, by whoever has its link
     *("members-invite", "members-resend", "members-revoke", "members-role"),
     *("share-revoke", "shared", "shared-download"),  # of people outside, who have opened a link
+    "settings-change",
     *("wallets-generate", "wallets-import", "wallets-watch", "wallets-limit"),
     *("wallets-disable", "wallets-enable", "wallets-grant", "wallets-take-back"),
     *("wallets-balances-look", "wallets-tokens", "wallets-tokens-give-back"),

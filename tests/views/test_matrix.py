@@ -119,6 +119,8 @@ TABLE = (
     act("members-role", Action.MANAGE_MEMBERS, of="member", data={"role": "auditor"}),
     page("members-remove", Action.MANAGE_MEMBERS, of="member", post=True),
     page("members-leave", post=True, data={"jobs": "stop"}),
+    page("settings", Action.SEE),
+    act("settings-change", Action.SET_UP_TEAM, data={"name": "Ours"}),
     page("wallets", Action.SEE),
     act("wallets-generate", Action.MANAGE_WALLETS, data={"new-label": "harbour"}),
     act("wallets-import", Action.MANAGE_WALLETS, data={"old-label": "quay", "old-secret": "11" * 32}),
@@ -143,6 +145,7 @@ ASIDE = {
     "favicon": "a picture",
     "shared": "for people outside: the link is the right, see test_sharing",
     "shared-download": "for people outside: the link is the right, see test_sharing",
+    "profile": "one's own, whatever the team",
 }
 
 
