@@ -10,8 +10,9 @@ Source: README of the provider-v4 recordings, "Signing".
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TypeVar
 
 from eth_account import Account
 from eth_account.hdaccount import ETHEREUM_DEFAULT_PATH, key_from_seed, seed_from_mnemonic
@@ -21,6 +22,8 @@ from eth_utils.crypto import keccak
 from jobs.ocean.parsing import load_json
 from jobs.ocean.transactions import SignedTransaction, Transaction
 from jobs.ocean.units import Address
+
+T = TypeVar("T")
 
 _HEX_KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 _CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -60,15 +63,21 @@ class Token:
 Form = Literal["text", "bytes"]
 
 
+class SignerFailed(Exception):
+    """The libraries that sign have failed. What they said stays behind: they handle the key itself."""
+
+
 class Signer:
     """Hold one key and sign with it; the key leaves this object in no way."""
 
     __slots__ = ("__key", "address")
 
     def __init__(self, private_key: bytes | str) -> None:
-        key = key_from_hex(private_key) if isinstance(private_key, str) else _checked(bytes(private_key))
-        self.__key = key
-        self.address = Address(Account.from_key(key).address)
+        self.__key = (
+            key_from_hex(private_key) if isinstance(private_key, str) else _checked(bytes(private_key))
+        )
+        del private_key  # an error report shows what a function knows by name
+        self.address = self.__keep_inside(lambda: Address(Account.from_key(self.__key).address))
 
     def sign_text(self, text: str) -> str:
         """Sign a text as wallets do (EIP-191); gives 0x and 130 digits."""
@@ -80,24 +89,36 @@ class Signer:
 
     def sign_transaction(self, tx: Transaction) -> SignedTransaction:
         """Sign a transaction of type 2. The same transaction gives the same bytes every time (RFC 6979)."""
-        signed = Account.sign_transaction(
-            {
-                "type": 2,
-                "chainId": tx.chain_id,
-                "nonce": tx.nonce,
-                "to": str(tx.to),
-                "data": tx.data,
-                "value": tx.value_wei,
-                "gas": tx.gas,
-                "maxFeePerGas": tx.max_fee_wei,
-                "maxPriorityFeePerGas": tx.priority_fee_wei,
-            },
-            self.__key,
-        )
+        fields = {
+            "type": 2,
+            "chainId": tx.chain_id,
+            "nonce": tx.nonce,
+            "to": str(tx.to),
+            "data": tx.data,
+            "value": tx.value_wei,
+            "gas": tx.gas,
+            "maxFeePerGas": tx.max_fee_wei,
+            "maxPriorityFeePerGas": tx.priority_fee_wei,
+        }
+        signed = self.__keep_inside(lambda: Account.sign_transaction(fields, self.__key))
         return SignedTransaction(raw=bytes(signed.raw_transaction), hash="0x" + bytes(signed.hash).hex())
 
     def _sign(self, message: SignableMessage) -> str:
-        return "0x" + bytes(Account.sign_message(message, self.__key).signature).hex()
+        signed = self.__keep_inside(lambda: Account.sign_message(message, self.__key))
+        return "0x" + bytes(signed.signature).hex()
+
+    @staticmethod
+    def __keep_inside(use: Callable[[], T]) -> T:
+        """Use the key. Raises: SignerFailed, without the functions that knew the key by a name of their own."""
+        try:
+            return use()
+        except Exception as error:
+            kind = type(error).__name__
+        # Not from within the handler: an error report shows the variables of every function on the way, of what came before
+        # as well.
+        raise SignerFailed(
+            f"The libraries that sign have failed with {kind}; no more is said, as it could tell the key."
+        )
 
     def __repr__(self) -> str:
         return f"Signer({self.address}, key hidden)"

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from django.db import IntegrityError, transaction
+from django.views.decorators.debug import sensitive_variables
 
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput, Missing
@@ -32,6 +33,7 @@ Form = Literal["key", "phrase", "keystore"]
 How = Literal["generated", "key", "phrase", "keystore", "watched", "handed over"]
 
 
+@sensitive_variables()
 def generate(*, actor: Actor, label: str, now: datetime) -> int:
     """Make a new key, keep it encrypted, and return the wallet's id.
 
@@ -42,6 +44,7 @@ def generate(*, actor: Actor, label: str, now: datetime) -> int:
     return _add(actor=actor, label=label, key=new_key(), how="generated", now=now)
 
 
+@sensitive_variables()
 def import_key(
     *,
     actor: Actor,

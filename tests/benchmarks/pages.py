@@ -36,6 +36,8 @@ ACTS = {
     ),
     "invitation",  # seen once, by whoever has its link
     *("members-invite", "members-resend", "members-revoke", "members-role"),
+    *("share-revoke", "shared", "shared-download"),  # of people outside, who have opened a link
+    "settings-change",
     *("wallets-generate", "wallets-import", "wallets-watch", "wallets-limit"),
     *("wallets-disable", "wallets-enable", "wallets-grant", "wallets-take-back"),
     *("wallets-balances-look", "wallets-tokens", "wallets-tokens-give-back"),
@@ -146,6 +148,7 @@ def _looks(seeded: Seeded) -> list[Look]:
         look("result-detail", "log", job=ended, arguments=log),
         look("result-download", job=ended, arguments=table),
         look("result-inline", job=ended, arguments=image),
+        look("share", job=ended),
         look("catalogue"),
         look("catalogue-find"),
         look("catalogue", "fragment", fragment=True),
@@ -164,6 +167,9 @@ def _looks(seeded: Seeded) -> list[Look]:
             fragment=True,
             arguments=wallet,
         ),
+        look("record"),
+        look("record", "fragment", fragment=True),
+        look("record-export", arguments={"kind": "csv"}),
         look("escrow"),
         look("escrow", "fragment", fragment=True),
         look("members"),
