@@ -59,13 +59,19 @@ def bring(out: Path, entered: dict[str, dict[str, str]]) -> None:
     """Bring keys by the page, by label; what the page answers is kept. A label that begins with "not" is refused."""
     client = browser(owner())
     for label, fields in entered.items():
-        form = {"old-label": label, "old-password": ""} | {
-            f"old-{name}": text for name, text in fields.items()
-        }
+        form = filled(label, fields)
         answer = client.post(reverse("wallets-import", args=["demo"]), form, follow=True)
         keep(out, f"import of {label}", answer.content)
         refused = label.startswith("not")
         assert Wallet.objects.filter(label=label).exists() != refused, (label, answer.content[-3000:])
+
+
+def filled(label: str, fields: dict[str, str]) -> dict[str, str]:
+    """Fill in the form for what a key looks like."""
+    text = fields["secret"]
+    how = "keystore" if text.startswith("{") else "phrase" if " " in text else "key"
+    entered = {"label": label, **({"path": "m/44'/60'/0'/0/0"} if how == "phrase" else {})} | fields
+    return {"how": how} | {f"{how}-{name}": value for name, value in entered.items()}
 
 
 def keep(out: Path, name: str, content: bytes | str) -> None:
@@ -232,14 +238,13 @@ def page_errors(out: Path) -> None:
     debug, settings.DEBUG = settings.DEBUG, False
     try:
         with (
-            mock.patch.object(Wallet, "save", failing),
+            mock.patch("jobs.services.vault._fernet", failing),
             mock.patch("jobs.services.wallets.new_key", lambda: made),
         ):
             for label, fields in known.items():
                 if label.startswith("not"):
                     continue
-                form = {"old-label": f"again {label}", "old-password": ""}
-                form |= {f"old-{name}": text for name, text in fields.items()}
+                form = filled(f"again {label}", fields)
                 answer = client.post(reverse("wallets-import", args=["demo"]), form)
                 keep(out, f"500 {label}", answer.content)
             answer = client.post(reverse("wallets-generate", args=["demo"]), {"new-label": "anew"})
