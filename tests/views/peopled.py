@@ -16,8 +16,9 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs.lifecycle import State
-from jobs.models import Asset, Job, Team, Transaction, User, Wallet
+from jobs.models import Asset, Job, Node, NodeToken, Team, Transaction, User, Wallet
 from jobs.models.teams import Role
+from jobs.services import vault
 from tests import builders
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(24)
@@ -47,6 +48,8 @@ def make_world() -> World:
     # No node and no chain can be reached from here: an address of this machine is refused before anything is sent.
     node = builders.make_node(allow_private=False)
     builders.make_environment(node=node)
+    # One more: a wallet asks for a token where it has none yet.
+    builders.make_provider_node(allow_private=False)
     world = World(browsers={STRANGER: Client()})
     coastal, offshore = builders.make_team(), builders.make_team("offshore", name="Offshore Lab")
     for team in (coastal, offshore):
@@ -111,17 +114,20 @@ def _sign_in(world: World, name: str, user: User) -> None:
 def _furnish(world: World, team: Team) -> None:
     """Give a team what belongs to all of it."""
     wallet = builders.make_wallet(team=team)
-    asset = Asset.objects.filter(team=team).first() or builders.make_asset(
-        team=team, node=builders.Node.objects.get()
-    )
+    node = Node.objects.get(dialect=Node.Dialect.OCEAN_NODE)
+    asset = Asset.objects.filter(team=team).first() or builders.make_asset(team=team, node=node)
     account = builders.make_account(wallet=wallet, locks=[builders.make_lock(expires_at=1)])
     guest = builders.make_member(team=team, username=f"{team.slug}-guest", role=Role.VIEWER)
+    builders.make_grant(wallet=wallet, user=guest)
     invitation = builders.make_invitation(team=team, role=Role.VIEWER)
+    token = NodeToken.objects.create(wallet=wallet, node=node, encrypted_token=vault.seal(b"a token"))
     world.things |= {
         ("", team.slug): {},
+        ("node token", team.slug): {"wallet_id": wallet.pk, "token_id": token.pk},
         ("member", team.slug): {"member_id": guest.memberships.get().pk},
         ("invitation", team.slug): {"invitation_id": invitation.pk},
         ("wallet", team.slug): {"wallet_id": wallet.pk},
+        ("grant", team.slug): {"wallet_id": wallet.pk, "user_id": guest.pk},
         ("asset", team.slug): {"asset_id": asset.pk},
         ("account", team.slug): {"account_id": account.pk},
         ("transaction", team.slug): {"transaction_id": _stuck(wallet).pk},
