@@ -150,7 +150,12 @@ ELSEWHERE: dict[str, str] = {
     "wallets-generate": "tests/services/test_wallets.py",
     "wallets-import": "tests/services/test_wallets.py",
     "wallets-disable": "tests/services/test_wallets.py",
+    "wallets-enable": "tests/services/test_wallets.py",
+    "wallets-grant": "tests/services/test_grants.py",
+    "wallets-hand-over": "tests/services/test_handovers.py",
     "wallets-limit": "tests/services/test_limits.py",
+    "wallets-take-back": "tests/services/test_grants.py",
+    "wallets-watch": "tests/services/test_wallets.py",
     "login": "tests/views/test_accounts.py",
     "logout": "tests/views/test_accounts.py",
 }
