@@ -52,11 +52,11 @@ def form_of(client: Client, address: str, **changes: Any) -> dict[str, Any]:
         for name in form.fields:
             value = form[name].value()
             if hasattr(form[name].field.widget, "decompress"):
-                parts = form[name].field.widget.decompress(value)
-                values |= {
-                    f"{form.add_prefix(name)}_{i}": str(part).partition(".")[0]
-                    for i, part in enumerate(parts)
-                }
+                for i, part in enumerate(form[name].field.widget.decompress(value)):
+                    text = str(part or "").partition(".")[0]
+                    values[f"{form.add_prefix(name)}_{i}"] = values[
+                        f"{form.add_initial_prefix(name)}_{i}"
+                    ] = text
             else:
                 values[form.add_prefix(name)] = value
     return {
