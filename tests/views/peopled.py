@@ -115,8 +115,12 @@ def _furnish(world: World, team: Team) -> None:
         team=team, node=builders.Node.objects.get()
     )
     account = builders.make_account(wallet=wallet, locks=[builders.make_lock(expires_at=1)])
+    guest = builders.make_member(team=team, username=f"{team.slug}-guest", role=Role.VIEWER)
+    invitation = builders.make_invitation(team=team, role=Role.VIEWER)
     world.things |= {
         ("", team.slug): {},
+        ("member", team.slug): {"member_id": guest.memberships.get().pk},
+        ("invitation", team.slug): {"invitation_id": invitation.pk},
         ("wallet", team.slug): {"wallet_id": wallet.pk},
         ("asset", team.slug): {"asset_id": asset.pk},
         ("account", team.slug): {"account_id": account.pk},

@@ -108,6 +108,19 @@ TABLE = (
     page("catalogue-detail", Action.SEE, of="asset"),
     act("catalogue-refresh", Action.EDIT_CATALOGUE, of="asset"),
     page("environments", Action.SEE),
+    page("members", Action.SEE),
+    act(
+        "members-invite",
+        Action.MANAGE_MEMBERS,
+        data={"invite-email": "noor@example.org", "invite-role": "viewer"},
+    ),
+    act("members-resend", Action.MANAGE_MEMBERS, of="invitation"),
+    act("members-revoke", Action.MANAGE_MEMBERS, of="invitation"),
+    act("members-role", Action.MANAGE_MEMBERS, of="member", data={"role": "auditor"}),
+    page("members-remove", Action.MANAGE_MEMBERS, of="member", post=True),
+    page("members-leave", post=True, data={"jobs": "stop"}),
+    page("settings", Action.SEE),
+    act("settings-change", Action.SET_UP_TEAM, data={"name": "Ours"}),
     page("wallets", Action.SEE),
     act("wallets-generate", Action.MANAGE_WALLETS, data={"new-label": "harbour"}),
     act("wallets-import", Action.MANAGE_WALLETS, data={"old-label": "quay", "old-secret": "11" * 32}),
@@ -124,6 +137,7 @@ TABLE = (
 # Not of a team; a name that ends in ":" or "_" stands for all that begin with it.
 ASIDE = {
     "admin:": "the operator's: test_admin goes through every page, as operator and as member",
+    "invitation": "for whoever has its link: test_invitations",
     "home": "leads to a person's team, or to the door",
     "login": "the door",
     "logout": "the door",
@@ -131,6 +145,7 @@ ASIDE = {
     "favicon": "a picture",
     "shared": "for people outside: the link is the right, see test_sharing",
     "shared-download": "for people outside: the link is the right, see test_sharing",
+    "profile": "one's own, whatever the team",
 }
 
 
