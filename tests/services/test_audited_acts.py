@@ -30,7 +30,9 @@ from jobs.models import (
     Letter,
     Membership,
     NodeToken,
+    SpendingLimit,
     Transaction,
+    Wallet,
 )
 from jobs.models.teams import Role
 from jobs.services import invitations, vault
@@ -52,6 +54,8 @@ CHANGED = (
     Letter,
     Membership,
     NodeToken,
+    Wallet,
+    SpendingLimit,
 )
 KEY = "0b5d1c9e-0000-4000-8000-000000000001"
 FROM = "192.0.2.7"
@@ -207,6 +211,17 @@ TABLE: dict[str, Row] = {
     ),
     "members-remove": Row(Act.MEMBER_REMOVED, "member", lambda w: {"member_id": w.bob()}),
     "members-leave": Row(Act.LEFT, "member", with_another_owner),
+    "wallets-generate": Row(Act.WALLET_ADDED, "wallet", data=lambda w: {"new-label": "harbour"}),
+    "wallets-disable": Row(Act.WALLET_DISABLED, "wallet", lambda w: {"wallet_id": w.wallet.pk}),
+    "wallets-limit": Row(
+        Act.LIMIT_SET,
+        "wallet",
+        data=lambda w: {
+            "limit-wallet": w.wallet.pk,
+            "limit-token": builders.make_token().pk,
+            "limit-amount": "2",
+        },
+    ),
     "wallets-tokens": Row(
         Act.NODE_TOKEN_WANTED,
         "wallet",
@@ -225,10 +240,11 @@ TABLE: dict[str, Row] = {
 
 # Their own tests count the entries; the file is named.
 ELSEWHERE: dict[str, str] = {
-    "wallets-generate": "tests/services/test_wallets.py",
-    "wallets-import": "tests/services/test_wallets.py",
-    "wallets-disable": "tests/services/test_wallets.py",
-    "wallets-limit": "tests/services/test_limits.py",
+    **dict.fromkeys(
+        ("wallets-import", "wallets-watch", "wallets-enable", "wallets-hand-over"),
+        "tests/services/test_wallets.py",
+    ),
+    **dict.fromkeys(("wallets-grant", "wallets-take-back"), "tests/services/test_grants.py"),
     **dict.fromkeys(("login", "logout", "sessions-end", "organisation"), "tests/views/test_accounts.py"),
     **dict.fromkeys(
         (
@@ -241,7 +257,7 @@ ELSEWHERE: dict[str, str] = {
     ),
     "invitation": "tests/services/test_audited_acts.py",
     "profile": "tests/views/test_profile.py",
-    "settings": "tests/services/test_settings.py",
+    "settings-change": "tests/services/test_settings.py",
     **dict.fromkeys(("share", "share-revoke", "shared"), "tests/services/test_sharing.py"),
 }
 

@@ -119,6 +119,7 @@ def _furnish(world: World, team: Team) -> None:
     invitation = builders.make_invitation(team=team, role=Role.VIEWER)
     world.things |= {
         ("", team.slug): {},
+        ("extract", team.slug): {"kind": "csv"},
         ("member", team.slug): {"member_id": guest.memberships.get().pk},
         ("invitation", team.slug): {"invitation_id": invitation.pk},
         ("wallet", team.slug): {"wallet_id": wallet.pk},

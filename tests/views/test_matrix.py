@@ -119,6 +119,8 @@ TABLE = (
     act("members-role", Action.MANAGE_MEMBERS, of="member", data={"role": "auditor"}),
     page("members-remove", Action.MANAGE_MEMBERS, of="member", post=True),
     page("members-leave", post=True, data={"jobs": "stop"}),
+    page("record", Action.READ_MONEY_RECORD),
+    page("record-export", Action.READ_MONEY_RECORD, of="extract"),
     page("settings", Action.SEE),
     act("settings-change", Action.SET_UP_TEAM, data={"name": "Ours"}),
     page("wallets", Action.SEE),
