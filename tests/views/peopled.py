@@ -121,7 +121,9 @@ def _furnish(world: World, team: Team) -> None:
     guest = builders.make_member(team=team, username=f"{team.slug}-guest", role=Role.VIEWER)
     builders.make_grant(wallet=wallet, user=guest)
     invitation = builders.make_invitation(team=team, role=Role.VIEWER)
-    token = NodeToken.objects.create(wallet=wallet, node=node, encrypted_token=vault.seal(b"t"), expires_at=FAR_AWAY)
+    token = NodeToken.objects.create(
+        wallet=wallet, node=node, encrypted_token=vault.seal(b"t"), expires_at=FAR_AWAY
+    )
     world.things |= {
         ("", team.slug): {},
         ("format", team.slug): {"kind": "csv"},
