@@ -189,7 +189,7 @@ class TestRun:
         retention.run(clock=clock)
         assert stored() == []
 
-    @pytest.mark.usefixtures("on_disk")
+    @pytest.mark.usefixtures("each_database")
     def test_by_two_at_once_tells_it_once(self, job: Job, clock: Clock) -> None:
         run_together(lambda: retention.run(clock=clock), lambda: retention.run(clock=clock))
 
