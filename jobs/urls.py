@@ -20,6 +20,7 @@ from jobs.views import (
     record,
     results,
     settings,
+    sharing,
     transactions,
     wallets,
 )
@@ -37,6 +38,8 @@ urlpatterns = [
     *accounts.offered,
     path("health/", health.health, name="health"),
     path("favicon.ico", RedirectView.as_view(url="/static/img/logo.svg"), name="favicon"),
+    path("shared/<str:token>/", sharing.shared, name="shared"),
+    path("shared/<str:token>/results/<int:result_id>/", sharing.download, name="shared-download"),
     path("<slug:team>/", dashboard.dashboard, name="dashboard"),
     path("<slug:team>/jobs/", jobs.index, name="jobs"),
     path("<slug:team>/jobs/launch/", launch.launch, name="launch"),
@@ -59,6 +62,8 @@ urlpatterns = [
     path(
         "<slug:team>/jobs/<uuid:job_id>/results/<int:result_id>/inline/", results.inline, name="result-inline"
     ),
+    path("<slug:team>/jobs/<uuid:job_id>/share/", sharing.index, name="share"),
+    path("<slug:team>/jobs/<uuid:job_id>/share/<int:link_id>/revoke/", sharing.revoke, name="share-revoke"),
     path("<slug:team>/catalogue/", catalogue.index, name="catalogue"),
     path("<slug:team>/catalogue/add/", catalogue.add, name="catalogue-add"),
     path("<slug:team>/catalogue/find/", catalogue.find, name="catalogue-find"),

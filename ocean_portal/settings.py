@@ -176,6 +176,13 @@ ACCOUNT_RATE_LIMITS = {
     "signup": "10/m/ip",
 }
 MFA_ADAPTER = "jobs.doors.factors.FactorDoor"
+MFA_FORMS = {
+    "add_webauthn": "jobs.doors.forms.NewKeyForm",
+    "authenticate_webauthn": "jobs.doors.forms.KeyForm",
+    "edit_webauthn": "jobs.doors.forms.KeyNameForm",
+    "login_webauthn": "jobs.doors.forms.KeyAloneForm",
+    "reauthenticate_webauthn": "jobs.doors.forms.KeyAgainForm",
+}
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Ocean Portal"

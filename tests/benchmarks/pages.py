@@ -36,6 +36,7 @@ ACTS = {
     ),
     "invitation",  # seen once, by whoever has its link
     *("members-invite", "members-resend", "members-revoke", "members-role"),
+    *("share-revoke", "shared", "shared-download"),  # of people outside, who have opened a link
     "settings-change",
     *("wallets-generate", "wallets-import", "wallets-disable", "wallets-limit"),
     *("wallets-balances-look", "wallets-tokens", "wallets-tokens-give-back"),
@@ -145,6 +146,7 @@ def _looks(seeded: Seeded) -> list[Look]:
         look("result-detail", "log", job=ended, arguments=log),
         look("result-download", job=ended, arguments=table),
         look("result-inline", job=ended, arguments=image),
+        look("share", job=ended),
         look("catalogue"),
         look("catalogue-find"),
         look("catalogue", "fragment", fragment=True),
@@ -160,6 +162,9 @@ def _looks(seeded: Seeded) -> list[Look]:
             fragment=True,
             arguments={"wallet_id": seeded.succeeded.wallet_id},
         ),
+        look("record"),
+        look("record", "fragment", fragment=True),
+        look("record-export", arguments={"kind": "csv"}),
         look("escrow"),
         look("escrow", "fragment", fragment=True),
         look("members"),

@@ -61,8 +61,9 @@ def records(cast: Cast) -> Job:
     job = builders.make_job(
         team=cast.team, state=State.RUNNING, node=node, environment=environment, wallet=wallet
     )
+    builders.make_invitation(team=cast.team)
     builders.make_log(job=job, text="a line\n")
-    builders.make_result(job=job)
+    builders.make_link(job=job, result=builders.make_result(job=job))
     builders.beat()
     builders.make_order(job=job)
     builders.make_limit(wallet=wallet)
