@@ -14,6 +14,7 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from django.core.files.base import ContentFile
 
+from jobs.access import ALLOWED, Action
 from jobs.lifecycle import TERMINAL, State
 from jobs.models import (
     Asset,
@@ -41,6 +42,7 @@ from jobs.models import (
     Transaction,
     User,
     Wallet,
+    WalletGrant,
 )
 from jobs.models.teams import Role
 from jobs.services import vault
@@ -238,6 +240,18 @@ def make_wallet(*, team: Team, label: str = "demo", **values: Any) -> Wallet:
         "created_at": NOW,
     }
     return Wallet.objects.create(team=team, label=label, **(defaults | values))
+
+
+def make_grant(*, wallet: Wallet, user: User, **values: Any) -> WalletGrant:
+    """Let a person spend from a wallet."""
+    return WalletGrant.objects.create(wallet=wallet, user=user, **({"granted_at": NOW} | values))
+
+
+def granted(wallet: Wallet) -> Wallet:
+    """Let every member of the wallet's team spend from it whose role launches; return the wallet."""
+    for member in Membership.objects.filter(team=wallet.team, role__in=ALLOWED[Action.LAUNCH_PAID]):
+        make_grant(wallet=wallet, user=member.user)
+    return wallet
 
 
 def make_asset(*, team: Team, node: Node, kind: str = Asset.Kind.DATASET, **values: Any) -> Asset:

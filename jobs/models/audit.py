@@ -51,7 +51,9 @@ class Act(models.TextChoices):
     ASSET_READ_AGAIN = "catalogue.read_again", "Read an asset again"
 
     WALLET_ADDED = "wallet.added", "Added a wallet"
+    WALLET_GOT_KEY = "wallet.got_key", "Gave a watched wallet its key"
     WALLET_DISABLED = "wallet.disabled", "Disabled a wallet"
+    WALLET_ENABLED = "wallet.enabled", "Enabled a wallet again"
     WALLET_HANDED_OVER = "wallet.handed_over", "Handed a wallet to another team"
     WALLET_SEALED_AGAIN = "wallet.sealed_again", "Sealed a wallet's key anew"
     GRANTED = "wallet.granted", "Granted the use of a wallet"

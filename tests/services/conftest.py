@@ -162,7 +162,7 @@ def place(team: Team) -> Place:
         environment=builders.make_environment(node=node),
         dataset=builders.make_asset(team=team, node=node),
         algorithm=builders.make_asset(team=team, node=node, kind="algorithm"),
-        wallet=builders.make_wallet(team=team),
+        wallet=builders.granted(builders.make_wallet(team=team)),
     )
 
 

@@ -67,6 +67,7 @@ def records(cast: Cast) -> Job:
     builders.beat()
     builders.make_order(job=job)
     builders.make_limit(wallet=wallet)
+    builders.make_grant(wallet=wallet, user=cast.bob)
     builders.make_account(wallet=wallet)
     builders.make_balances(wallet=wallet)
     builders.make_comparison({"kind": "gap", "about": wallet.address, "sentence": "<b>2</b> are missing."})

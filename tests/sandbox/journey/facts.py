@@ -25,6 +25,8 @@ ASIDE = {
     "demo": "sets up a demo",
     "effects": "reads only",
     "extracts": "what a person takes along of the audit record",
+    "grants": "who may spend, for all jobs",
+    "handovers": "a wallet that no job needs any more",
     "invitations": "who joins a team",
     "letters": "e-mails, with a life of their own: see TestSend",
     "limits": "what one job may spend: a person's one write, which is there or not, for all jobs",
