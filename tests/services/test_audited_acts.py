@@ -241,7 +241,7 @@ ELSEWHERE: dict[str, str] = {
     ),
     "invitation": "tests/services/test_audited_acts.py",
     "profile": "tests/views/test_profile.py",
-    "settings": "tests/services/test_settings.py",
+    "settings-change": "tests/services/test_settings.py",
     **dict.fromkeys(("share", "share-revoke", "shared"), "tests/services/test_sharing.py"),
 }
 
