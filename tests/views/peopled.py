@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -16,11 +16,13 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs.lifecycle import State
-from jobs.models import Asset, Job, Team, Transaction, User, Wallet
+from jobs.models import Asset, Invitation, Job, Membership, NodeToken, Team, Transaction, User, Wallet
 from jobs.models.teams import Role
+from jobs.services import vault
 from tests import builders
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(24)
+FAR_AWAY = datetime(2100, 1, 1, tzinfo=UTC)
 COLLEAGUE, OUTSIDER, NOBODY, STRANGER = "colleague", "outsider", "nobody", "stranger"
 
 
@@ -87,6 +89,9 @@ def _join(world: World, team: Team, name: str, role: Role) -> None:
     """Make a member who has launched a job of every sort."""
     user = builders.make_member(team=team, username=f"{name}-member", role=role)
     _sign_in(world, name, user)
+    world.things["member", team.slug] = {
+        "member_id": Membership.objects.get(user=user).pk
+    }  # the last to join
     for kind, state, more in (
         ("running", State.RUNNING, {}),
         ("waiting", State.NEEDS_ATTENTION, {"attention_from": "RUNNING"}),
@@ -115,12 +120,17 @@ def _furnish(world: World, team: Team) -> None:
         team=team, node=builders.Node.objects.get()
     )
     account = builders.make_account(wallet=wallet, locks=[builders.make_lock(expires_at=1)])
-    guest = builders.make_member(team=team, username=f"{team.slug}-guest", role=Role.VIEWER)
-    invitation = builders.make_invitation(team=team, role=Role.VIEWER)
+    token = NodeToken.objects.create(
+        wallet=wallet, node=builders.Node.objects.get(), encrypted_token=vault.seal(b"t"), expires_at=FAR_AWAY
+    )
+    invitation = Invitation.objects.create(
+        team=team, email="eve@example.org", role=Role.VIEWER, created_at=builders.NOW, expires_at=FAR_AWAY
+    )
     world.things |= {
         ("", team.slug): {},
-        ("member", team.slug): {"member_id": guest.memberships.get().pk},
+        ("format", team.slug): {"kind": "csv"},
         ("invitation", team.slug): {"invitation_id": invitation.pk},
+        ("node token", team.slug): {"wallet_id": wallet.pk, "token_id": token.pk},
         ("wallet", team.slug): {"wallet_id": wallet.pk},
         ("asset", team.slug): {"asset_id": asset.pk},
         ("account", team.slug): {"account_id": account.pk},
