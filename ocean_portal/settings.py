@@ -271,6 +271,9 @@ STATIC_ROOT = (
     None if DEBUG or DEMO else BASE_DIR / "staticfiles"
 )  # there files are served from where they lie
 STATICFILES_DIRS = [BASE_DIR / "static"]
+# The one file that is uploaded is a keystore: read from memory, never written to a temporary file. A longer one is dropped.
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
+FILE_UPLOAD_MAX_MEMORY_SIZE = 100_000
 STORAGES = {
     "default": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",

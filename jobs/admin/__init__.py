@@ -4,6 +4,6 @@ Only teams, members, people, networks and nodes are edited here. What services w
 row would tell of something that never happened.
 """
 
-from jobs.admin import doors, money, networks, people, record, work
+from jobs.admin import doors, money, networks, people, record, sharing, work
 
-__all__ = ["doors", "money", "networks", "people", "record", "work"]
+__all__ = ["doors", "money", "networks", "people", "record", "sharing", "work"]

@@ -314,7 +314,6 @@ def _waiting() -> QuerySet[Invitation]:
 
 def _of_team(*, actor: Actor, invitation_id: int) -> Invitation:
     """Return an invitation that the actor may touch: of this team, and of a role that they may give."""
-    require(actor, Action.MANAGE_MEMBERS)
     invitation = Invitation.objects.filter(team_id=actor.team_id, pk=invitation_id).first()
     if invitation is None:
         raise Missing("There is no such invitation in this team.")

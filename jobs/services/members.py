@@ -50,12 +50,10 @@ def change_role(*, actor: Actor, member_id: int, role: str, now: datetime) -> bo
         Missing: no such member in this team.
         InvalidInput: no such role, or the team would be without an owner.
     """
-    require(actor, Action.MANAGE_MEMBERS)
-    given = invitations.role_from(role)
     with transaction.atomic():
         actor, member = _locked(actor=actor, member_id=member_id)
-        require(actor, Action.MANAGE_MEMBERS)
         require_gives(actor, Role(member.role))
+        given = invitations.role_from(role)
         require_gives(actor, given)
         if member.role == given:
             return False
@@ -83,7 +81,6 @@ def remove(*, actor: Actor, member_id: int, hand_on_to: int | None, now: datetim
         Missing: no such member in this team, or nobody to hand on to.
         InvalidInput: it is oneself, the team would be without an owner, or that person cannot take over the jobs.
     """
-    require(actor, Action.MANAGE_MEMBERS)
     with transaction.atomic():
         actor, member = _locked(actor=actor, member_id=member_id)
         require(actor, Action.MANAGE_MEMBERS)

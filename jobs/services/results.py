@@ -110,7 +110,7 @@ def open_result(*, actor: Actor, job_id: uuid.UUID, result_id: int, now: datetim
         NotAllowed, Missing
     """
     result = _archived(actor=actor, job_id=job_id, result_id=result_id)
-    stream = default_storage.open(_stored(result), "rb")
+    opened = open_archived(result)
     try:
         with transaction.atomic():
             JobEvent.objects.create(
@@ -123,15 +123,26 @@ def open_result(*, actor: Actor, job_id: uuid.UUID, result_id: int, now: datetim
             )
             audit.record(act=Act.DOWNLOADED, by=actor, now=now, **_told(result))
     except BaseException:  # nobody would close it
-        stream.close()
+        opened.stream.close()
         raise
+    return opened
+
+
+def open_archived(result: Result) -> OpenedResult:
+    """Open a result that the caller has looked up for somebody who may have it.
+
+    Raises:
+        Missing: its file is not in the archive.
+    """
+    if result.status != Result.Status.ARCHIVED or not default_storage.exists(_stored(result)):
+        raise Missing("This result is not in the portal's archive.")
     name = PurePosixPath(result.path or result.name).name
     return OpenedResult(
         name=name,
         size=result.size or 0,
         sha256=result.sha256,
         content_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
-        stream=stream,
+        stream=default_storage.open(_stored(result), "rb"),
     )
 
 

@@ -42,7 +42,13 @@ def detail(request: PortalRequest, team: str, job_id: uuid.UUID, result_id: int)
 @require_GET
 def download(request: PortalRequest, team: str, job_id: uuid.UUID, result_id: int) -> HttpResponseBase:
     """Send a result as an attachment, never to be opened in place."""
-    found = archive.open_result(actor=request.actor, job_id=job_id, result_id=result_id, now=timezone.now())
+    return attachment(
+        archive.open_result(actor=request.actor, job_id=job_id, result_id=result_id, now=timezone.now())
+    )
+
+
+def attachment(found: archive.OpenedResult) -> FileResponse:
+    """Send an opened result to be kept, by a type that no browser acts on."""
     kind = found.content_type if found.content_type in HARMLESS else "application/octet-stream"
     response = FileResponse(
         found.stream, as_attachment=True, filename=safe_name(found.name), content_type=kind

@@ -1,4 +1,4 @@
-"""Two teams with everything in them, made once for whoever tries many requests on them; and what tests of doors need."""
+"""Two teams with everything in them, made once for modules that try many requests on them; and what tests of doors need."""
 
 from __future__ import annotations
 

@@ -97,6 +97,8 @@ def _join(world: World, team: Team, name: str, role: Role) -> None:
     builders.make_log(job=Job.objects.get(name=f"{name}, running"), text="a line\n")
     output = builders.make_result(job=job, name="chart.png", data=PNG)
     log = builders.make_result(job=job, name="algorithm.log", kind="algorithmLog", data=b"a line\n")
+    link = builders.make_link(job=job, created_by=user)
+    world.things["link", name] = {"job_id": job.pk, "link_id": link.pk}
     world.things["output", name] = {"job_id": job.pk, "result_id": output.pk}
     world.things["log", name] = {"job_id": job.pk, "result_id": log.pk}
 
@@ -113,8 +115,12 @@ def _furnish(world: World, team: Team) -> None:
         team=team, node=builders.Node.objects.get()
     )
     account = builders.make_account(wallet=wallet, locks=[builders.make_lock(expires_at=1)])
+    guest = builders.make_member(team=team, username=f"{team.slug}-guest", role=Role.VIEWER)
+    invitation = builders.make_invitation(team=team, role=Role.VIEWER)
     world.things |= {
         ("", team.slug): {},
+        ("member", team.slug): {"member_id": guest.memberships.get().pk},
+        ("invitation", team.slug): {"invitation_id": invitation.pk},
         ("wallet", team.slug): {"wallet_id": wallet.pk},
         ("asset", team.slug): {"asset_id": asset.pk},
         ("account", team.slug): {"account_id": account.pk},
