@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -9,11 +10,12 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.apps import apps
 from django.core.cache import cache
-from django.db import connection
+from django.db import connection, connections
+from django.test import Client
 
 from jobs.access import Person
 from jobs.errors import Missing
-from jobs.models import AuditEntry, User
+from jobs.models import Act, AuditEntry, User
 from jobs.services import accounts
 from tests import builders
 
@@ -102,3 +104,27 @@ class TestUpgrade:
 
         assert gone
         assert cache.get("x") == 1
+
+
+class TestLimitsOnEachDatabase:
+    def test_hold_when_many_guess_at_the_same_moment(self, each_database: str) -> None:
+        """On SQLite and on PostgreSQL: the counts are in the portal's own database, for all processes together."""
+        builders.make_user("bob")
+
+        def guess(number: int) -> None:
+            try:
+                Client().post(
+                    "/accounts/login/",
+                    {"login": "bob", "password": f"wrong {number}"},
+                    REMOTE_ADDR=f"192.0.2.{number}",
+                )
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(guess, range(12)))
+
+        failed = AuditEntry.objects.filter(act=Act.SIGN_IN_FAILED.value)
+        answer = Client().post("/accounts/login/", {"login": "bob", "password": builders.PASSWORD})
+        assert failed.count() == 5
+        assert b"Too many attempts failed" in answer.content
