@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import JSONField, Model, QuerySet, URLField
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.decorators import method_decorator
 from django.views.generic import RedirectView
 
 from jobs.access import Person
@@ -106,7 +107,7 @@ class OperatorSite(admin.AdminSite):
 
     site_header = site_title = "Ocean Portal"
     index_title = "Operation"
-    login = secure_admin_login(admin.AdminSite.login)
+    login = method_decorator(secure_admin_login)(admin.AdminSite.login)
     logout = staticmethod(account.logout)
     password_change = staticmethod(RedirectView.as_view(pattern_name="account_change_password"))  # type: ignore[assignment]
 

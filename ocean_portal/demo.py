@@ -161,6 +161,7 @@ def _welcome(port: int, setting_up: subprocess.Popen[bytes]) -> None:
     Sign in as   olivia   password  olivia    (owner, and operator of {address}/admin/)
                  liam     password  liam      (launcher)
                  vera     password  vera      (viewer)
+                 and adam (admin), tara (treasurer), carl (curator), aude (auditor), each with the name as password
 
     Then click   Launch a job, choose “Iris flowers” and “Summary statistics”, and press Launch:
                  watch it run, look at its chart, download its files. “Word count” has a log to watch.

@@ -176,6 +176,13 @@ ACCOUNT_RATE_LIMITS = {
     "signup": "10/m/ip",
 }
 MFA_ADAPTER = "jobs.doors.factors.FactorDoor"
+MFA_FORMS = {
+    "add_webauthn": "jobs.doors.forms.NewKeyForm",
+    "authenticate_webauthn": "jobs.doors.forms.KeyForm",
+    "edit_webauthn": "jobs.doors.forms.KeyNameForm",
+    "login_webauthn": "jobs.doors.forms.KeyAloneForm",
+    "reauthenticate_webauthn": "jobs.doors.forms.KeyAgainForm",
+}
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Ocean Portal"
@@ -264,6 +271,9 @@ STATIC_ROOT = (
     None if DEBUG or DEMO else BASE_DIR / "staticfiles"
 )  # there files are served from where they lie
 STATICFILES_DIRS = [BASE_DIR / "static"]
+# The one file that is uploaded is a keystore: read from memory, never written to a temporary file. A longer one is dropped.
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
+FILE_UPLOAD_MAX_MEMORY_SIZE = 100_000
 STORAGES = {
     "default": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",

@@ -11,8 +11,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from allauth.account.models import EmailAddress
 from django.core.files.base import ContentFile
 
+from jobs.access import ALLOWED, Action
 from jobs.lifecycle import TERMINAL, State
 from jobs.models import (
     Asset,
@@ -20,9 +22,11 @@ from jobs.models import (
     BalanceLook,
     Environment,
     EscrowAccount,
+    Invitation,
     Job,
     JobEvent,
     JobInput,
+    Letter,
     LogChunk,
     Membership,
     Network,
@@ -38,6 +42,7 @@ from jobs.models import (
     Transaction,
     User,
     Wallet,
+    WalletGrant,
 )
 from jobs.models.teams import Role
 from jobs.services import vault
@@ -138,6 +143,29 @@ def make_member(*, team: Team, username: str, role: Role) -> User:
     return user
 
 
+def make_address(*, user: User, email: str, verified: bool = True) -> EmailAddress:
+    """Give a person an e-mail address, verified unless it is said that it is not."""
+    return EmailAddress.objects.create(user=user, email=email, verified=verified)
+
+
+def make_invitation(
+    *, team: Team, email: str = "dora@example.org", role: Role = Role.LAUNCHER, **values: Any
+) -> Invitation:
+    """Make an open invitation that was sent at NOW, a week before its end, with its letter."""
+    defaults: dict[str, Any] = {"created_at": NOW, "expires_at": NOW + timedelta(days=7)}
+    invitation = Invitation.objects.create(team=team, email=email, role=role, **(defaults | values))
+    Letter.objects.create(
+        kind=Letter.Kind.INVITATION,
+        key=f"invitation:{invitation.pk}:1",
+        to=email,
+        invitation=invitation,
+        status=Letter.Status.SENT,
+        sent_at=NOW,
+        created_at=NOW,
+    )
+    return invitation
+
+
 def make_network(**values: Any) -> Network:
     """Make the sandbox's network, or return it."""
     defaults: dict[str, Any] = {"name": "Sandbox", "is_sandbox": True} | values
@@ -212,6 +240,18 @@ def make_wallet(*, team: Team, label: str = "demo", **values: Any) -> Wallet:
         "created_at": NOW,
     }
     return Wallet.objects.create(team=team, label=label, **(defaults | values))
+
+
+def make_grant(*, wallet: Wallet, user: User, **values: Any) -> WalletGrant:
+    """Let a person spend from a wallet."""
+    return WalletGrant.objects.create(wallet=wallet, user=user, **({"granted_at": NOW} | values))
+
+
+def granted(wallet: Wallet) -> Wallet:
+    """Let every member of the wallet's team spend from it whose role launches; return the wallet."""
+    for member in Membership.objects.filter(team=wallet.team, role__in=ALLOWED[Action.LAUNCH_PAID]):
+        make_grant(wallet=wallet, user=member.user)
+    return wallet
 
 
 def make_asset(*, team: Team, node: Node, kind: str = Asset.Kind.DATASET, **values: Any) -> Asset:

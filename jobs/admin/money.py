@@ -42,6 +42,21 @@ class WalletAdmin(Written, Page):
         each(request, queryset.filter(disabled_at=None), act, "wallet")
 
 
+@admin.register(models.WalletGrant)
+class WalletGrantAdmin(Written, Page):
+    """Read here, given and taken on the wallet's page by who answers for the money."""
+
+    list_display = ["wallet", "user", "granted_by", "granted_at"]
+    list_filter = ["wallet__team"]
+    list_select_related = ["wallet", "user", "granted_by"]
+    search_fields = ["wallet__label", "wallet__address", "user__username"]
+    ordering = ["wallet__label", "wallet_id", "user__username", "pk"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.WalletGrant]:
+        """Leave the encrypted keys in the database."""
+        return super().get_queryset(request).defer("wallet__encrypted_key")
+
+
 @admin.register(models.ChainNonce)
 class ChainNonceAdmin(Written, Page):
     list_display = ["address", "network", "next"]

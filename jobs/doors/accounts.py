@@ -17,6 +17,7 @@ from allauth.core import context as current
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.sites.shortcuts import get_current_site
+from django.core.exceptions import ValidationError
 from django.core.mail import EmailMessage
 from django.db import transaction
 from django.http import HttpRequest
@@ -30,6 +31,7 @@ from jobs.services import accounts
 from jobs.web import client_address, note_seen
 
 logger = logging.getLogger(__name__)
+EMAIL_MAX_LENGTH = 254
 UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104  # not listened on: stands for “no address that can be read”
 
 
@@ -60,6 +62,12 @@ class AccountDoor(DefaultAccountAdapter):
         """Count the address of an invitation as verified: its link came with an e-mail to there."""
         invited = invited_email(request)
         return invited is not None and invited.lower() == email.lower()
+
+    def clean_email(self, email: str) -> str:
+        """Refuse an address that is too long for the database."""
+        if len(email) > EMAIL_MAX_LENGTH:
+            raise ValidationError(f"An address has at most {EMAIL_MAX_LENGTH} characters.")
+        return email
 
     def save_user(self, request: HttpRequest, user: User, form: Any, commit: bool = True) -> User:
         """Keep a new person, and that they signed up."""

@@ -6,8 +6,10 @@ from typing import Any
 
 from allauth.account import signals as account
 from allauth.account.models import EmailAddress
+from allauth.core import context as current
 from allauth.mfa import signals as mfa
 from allauth.mfa.models import Authenticator
+from django.db.models.signals import post_save
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -22,8 +24,8 @@ def connect() -> None:
     account.email_removed.connect(_email_removed, dispatch_uid="portal")
     account.email_confirmed.connect(_email_confirmed, dispatch_uid="portal")
     account.email_changed.connect(_email_changed, dispatch_uid="portal")
-    mfa.authenticator_added.connect(_factor_added, dispatch_uid="portal")
-    mfa.authenticator_reset.connect(_factor_added, dispatch_uid="portal")
+    # allauth tells of a new factor after the commit: too late for an entry in the same one.
+    post_save.connect(_factor_added, sender=Authenticator, dispatch_uid="portal")
     mfa.authenticator_removed.connect(_factor_removed, dispatch_uid="portal")
     mfa.authentication_failed.connect(_factor_failed, dispatch_uid="portal")
 
@@ -65,8 +67,11 @@ def _email_changed(
     )
 
 
-def _factor_added(request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:
-    accounts.factor_added(by=person(request, user), kind=authenticator.type, now=timezone.now())
+def _factor_added(instance: Authenticator, created: bool, **_: Any) -> None:
+    if created and current.request is not None:
+        accounts.factor_added(
+            by=person(current.request, instance.user), kind=instance.type, now=timezone.now()
+        )
 
 
 def _factor_removed(request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:

@@ -42,7 +42,7 @@ class LimitForm(PortalForm):
 
     def __init__(self, *args: Any, wallets: WalletList, **more: Any) -> None:
         super().__init__(*args, **more)
-        self.fields["wallet"].choices = [(row.id, row.label) for row in wallets.rows if not row.disabled_at]  # type: ignore[attr-defined]
+        self.fields["wallet"].choices = [(row.id, row.label) for row in wallets.rows if row.usable]  # type: ignore[attr-defined]
         self.fields["token"].choices = [(token.id, token.name) for token in wallets.tokens]  # type: ignore[attr-defined]
 
 

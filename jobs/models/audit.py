@@ -51,9 +51,11 @@ class Act(models.TextChoices):
     ASSET_READ_AGAIN = "catalogue.read_again", "Read an asset again"
 
     WALLET_ADDED = "wallet.added", "Added a wallet"
+    WALLET_GOT_KEY = "wallet.got_key", "Gave a watched wallet its key"
     WALLET_DISABLED = "wallet.disabled", "Disabled a wallet"
+    WALLET_ENABLED = "wallet.enabled", "Enabled a wallet again"
     WALLET_HANDED_OVER = "wallet.handed_over", "Handed a wallet to another team"
-    WALLET_SEALED_AGAIN = "wallet.sealed_again", "Encrypted a wallet with a new key"
+    WALLET_SEALED_AGAIN = "wallet.sealed_again", "Sealed a wallet's key anew"
     GRANTED = "wallet.granted", "Granted the use of a wallet"
     GRANT_TAKEN = "wallet.grant_taken", "Took back the use of a wallet"
     LIMIT_SET = "wallet.limit_set", "Set a limit"
@@ -82,7 +84,10 @@ class AuditEntry(models.Model):
 
     number = models.BigIntegerField(primary_key=True)
     at = models.DateTimeField()
-    team = models.ForeignKey(Team, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    # No constraint: PostgreSQL would lock the team's row for it while the record's end is locked, against the order.
+    team = models.ForeignKey(
+        Team, on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_constraint=False
+    )
     user_number = models.BigIntegerField(
         null=True, blank=True, help_text="Empty: the portal itself, or a stranger."
     )

@@ -455,7 +455,10 @@ class Result(models.Model):
 
 
 class Pulse(models.Model):
-    """The one heartbeat of the worker: who beats, until when, and when it last did."""
+    """The one heartbeat of the worker: who beats, until when, and when it last did.
+
+    Another name is that of something which is done now and then: when it was last begun, and until when that will do.
+    """
 
     name = models.CharField(max_length=20, primary_key=True, default="pulse")
     holder = models.CharField(max_length=150, blank=True)

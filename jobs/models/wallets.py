@@ -10,6 +10,18 @@ from jobs.models.networks import Network, Node
 from jobs.models.teams import Team, User
 
 
+class WalletQuerySet(models.QuerySet["Wallet"]):
+    """The ways to choose wallets."""
+
+    def signing(self) -> WalletQuerySet:
+        """Those whose key is here: the others are only watched."""
+        return self.filter(encrypted_key__isnull=False)
+
+    def usable(self) -> WalletQuerySet:
+        """Those that a new job may be launched with."""
+        return self.signing().filter(disabled_at=None)
+
+
 class Wallet(models.Model):
     """An address of the team. Its key is held encrypted and never shown again; a watched address has none here."""
 
@@ -20,6 +32,8 @@ class Wallet(models.Model):
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField()
     disabled_at = models.DateTimeField(null=True, blank=True)
+
+    objects = WalletQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -201,7 +201,7 @@ def asset(*, actor: Actor, asset_id: int) -> AssetDetail:
     nodes = Node.objects.by_endpoint()
     container = row.container or {}
     network = row.node.network
-    usable = Wallet.objects.filter(team_id=actor.team_id, disabled_at=None).order_by("label", "pk")
+    usable = Wallet.objects.usable().filter(team_id=actor.team_id).order_by("label", "pk")
     disabled, caution_said, barred = _rights(row, wallets=list(usable.values_list("label", "address")))
     return AssetDetail(
         id=row.pk,

@@ -125,7 +125,7 @@ def overview(*, actor: Actor, now: datetime) -> Dashboard:
         has_jobs=has_jobs,
         has_datasets=Asset.Kind.DATASET in kinds,
         has_algorithms=Asset.Kind.ALGORITHM in kinds,
-        has_wallet=has_jobs or Wallet.objects.filter(team_id=team_id, disabled_at=None).exists(),
+        has_wallet=has_jobs or Wallet.objects.usable().filter(team_id=team_id).exists(),
     )
 
 

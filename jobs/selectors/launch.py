@@ -350,7 +350,7 @@ def _python_container(containers: Iterable[Mapping[str, Any]]) -> Mapping[str, A
 
 
 def _wallets(*, team_id: int) -> tuple[WalletOption, ...]:
-    usable = Wallet.objects.filter(team_id=team_id, disabled_at=None).order_by("label", "pk")
+    usable = Wallet.objects.usable().filter(team_id=team_id).order_by("label", "pk")
     return tuple(
         WalletOption(id=pk, label=label, address=address)
         for pk, label, address in usable.values_list("pk", "label", "address")

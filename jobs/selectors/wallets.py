@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from django.db.models import Count, Max
+from django.db.models import Count, F, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 
 from jobs.access import Action, Actor
-from jobs.models import SpendingLimit, Token, Wallet
+from jobs.models import Job, SpendingLimit, Token, Transaction, Wallet, WalletGrant
 from jobs.ocean.units import from_wei
 from jobs.selectors.amounts import Amount
 
@@ -33,17 +36,27 @@ class TokenOption:
 
 @dataclass(frozen=True)
 class WalletRow:
-    """One line of the list. limits: none means that nothing can be spent."""
+    """One line of the list. watched: its key is not here, so it signs nothing. limits: without any nothing can be spent.
+
+    last_used_at: when a job was launched with it, or a transaction of it was signed. granted: who may spend from it.
+    """
 
     id: int
     label: str
     address: str
+    watched: bool
     added_by: str
     created_at: datetime
     last_used_at: datetime | None
     jobs: int
     disabled_at: datetime | None
+    granted: tuple[str, ...]
     limits: tuple[LimitRow, ...]
+
+    @property
+    def usable(self) -> bool:
+        """Whether a new job may be launched with it."""
+        return not self.watched and self.disabled_at is None
 
 
 @dataclass(frozen=True)
@@ -57,40 +70,73 @@ class WalletList:
 
 
 def wallets(*, actor: Actor) -> WalletList:
-    """List the team's wallets with who added them, when a job last used them, and their limits; two queries.
+    """List the team's wallets with who added them, when they were last used, their grants and their limits; three queries.
 
     One more, of the tokens, for those who may set limits.
     """
-    limits = _limits(actor)
     may_limit = actor.may(Action.SET_LIMITS)
-    rows = (
-        Wallet.objects.filter(team_id=actor.team_id)
-        .select_related("created_by")
-        .defer("encrypted_key")
-        .annotate(last_used_at=Max("jobs__requested_at"), job_count=Count("jobs"))
-        .order_by("disabled_at", "label", "pk")
-    )
-    listed = tuple(
-        WalletRow(
-            id=row.pk,
-            label=row.label,
-            address=row.address,
-            added_by=str(row.created_by) if row.created_by else "",
-            created_at=row.created_at,
-            last_used_at=row.last_used_at,
-            jobs=row.job_count,
-            disabled_at=row.disabled_at,
-            limits=tuple(limits.get(row.pk, ())),
-        )
-        for row in rows
-    )
-    usable_first = sorted(listed, key=lambda row: row.disabled_at is not None)
     return WalletList(
-        rows=tuple(usable_first),
+        rows=rows_of(actor=actor),
         tokens=_tokens() if may_limit else (),
         may_manage=actor.may(Action.MANAGE_WALLETS),
         may_limit=may_limit,
     )
+
+
+def rows_of(*, actor: Actor, wallet_id: int | None = None) -> tuple[WalletRow, ...]:
+    """Return the team's wallets, or one of them; three queries. Keys are not read, only whether there is one."""
+    limits, granted = _limits(actor), _granted(actor)
+    signed = Transaction.objects.filter(wallet=OuterRef("pk"), prepared_at__isnull=False)
+    # Subqueries, because grouping would have the database read the keys.
+    launched = Job.objects.filter(wallet=OuterRef("pk")).order_by("-requested_at").values("requested_at")[:1]
+    counted = Job.objects.filter(wallet=OuterRef("pk")).order_by().values("wallet").annotate(n=Count("pk"))
+    rows = Wallet.objects.filter(team_id=actor.team_id)
+    if wallet_id is not None:
+        rows = rows.filter(pk=wallet_id)
+    found = rows.order_by("label", "pk").values(
+        "pk",
+        "label",
+        "address",
+        "created_at",
+        "disabled_at",
+        "created_by",
+        first_name=F("created_by__first_name"),
+        last_name=F("created_by__last_name"),
+        username=F("created_by__username"),
+        watched=Q(encrypted_key__isnull=True),
+        launched_at=Subquery(launched),
+        job_count=Coalesce(Subquery(counted.values("n")), 0),
+        signed_at=Subquery(signed.order_by("-prepared_at").values("prepared_at")[:1]),
+    )
+    listed = tuple(
+        WalletRow(
+            id=row["pk"],
+            label=row["label"],
+            address=row["address"],
+            watched=bool(row["watched"]),
+            added_by=_name(row),
+            created_at=row["created_at"],
+            last_used_at=max((x for x in (row["launched_at"], row["signed_at"]) if x), default=None),
+            jobs=row["job_count"],
+            disabled_at=row["disabled_at"],
+            granted=tuple(granted.get(row["pk"], ())),
+            limits=tuple(limits.get(row["pk"], ())),
+        )
+        for row in found
+    )
+    return tuple(sorted(listed, key=lambda row: row.disabled_at is not None))
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"{row['first_name'] or ''} {row['last_name'] or ''}".strip() or row["username"] or ""
+
+
+def _granted(actor: Actor) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    rows = WalletGrant.objects.filter(wallet__team_id=actor.team_id).select_related("user")
+    for row in rows.order_by("user__first_name", "user__username", "pk"):
+        found.setdefault(row.wallet_id, []).append(str(row.user))
+    return found
 
 
 def _limits(actor: Actor) -> dict[int, list[LimitRow]]:

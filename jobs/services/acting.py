@@ -16,7 +16,7 @@ from jobs.models import Act, Job, JobEvent, Network, Transaction, Wallet
 from jobs.ocean.errors import ChainError, OceanError
 from jobs.ocean.transactions import Call
 from jobs.ocean.units import Address
-from jobs.services import audit
+from jobs.services import audit, grants
 from jobs.services.gateway import Clock, NoChain, open_chain
 from jobs.services.payments import see_to
 from jobs.services.sending import plan_one, prepare
@@ -66,6 +66,7 @@ def _wish(*, actor: Actor, transaction_id: int, wish: Transaction.Wish, now: dat
     """Note what a person wants; the worker does it."""
     tx = _transaction(actor=actor, transaction_id=transaction_id)
     require(actor, Action.UNSTICK)
+    grants.refuse_watched(tx.wallet)
     with transaction.atomic():
         waiting = Transaction.objects.under_way().filter(pk=tx.pk)
         if not waiting.update(wish=wish, next_look_at=now):
@@ -148,15 +149,14 @@ def plan_act(
     The audit record is the caller's: an act may be more than one of them.
     token, amount_wei: what it moves; back to the wallet, for what is taken out of an escrow.
     Raises:
-        InvalidInput: the same is under way already.
+        InvalidInput: the same is under way already, or the wallet is only watched.
     """
     same = Transaction.objects.filter(
         job=None, wallet=wallet, network=network, purpose=purpose, to=call.to, data=call.data
     )
     with transaction.atomic():
-        Wallet.objects.select_for_update().get(
-            pk=wallet.pk
-        )  # two clicks at once: the second sees the first's row
+        # Two clicks at once: the second sees the first's row. And nobody hands the wallet over meanwhile.
+        grants.refuse_watched(Wallet.objects.select_for_update().get(pk=wallet.pk))
         if same.filter(status__in=_OPEN).exists():
             raise InvalidInput("The same is under way already; wait until it is done.", field="")
         tx = plan_one(

@@ -53,7 +53,9 @@ def record(
     after: Mapping[str, Any] | None = None,
     team_id: int | None = None,
 ) -> int:
-    """Add an entry to the record, inside the caller's transaction; return its number. Three queries.
+    """Add an entry to the record, inside the caller's transaction; return its number.
+
+    Three queries, and on PostgreSQL one more.
 
     before, after: what changed, in plain values; never a key, a token, a password, or what a signature covers.
     team_id: the team's, where `by` does not say it.
@@ -62,6 +64,7 @@ def record(
         OutsideTransaction
     """
     _refuse_outside_a_transaction()
+    _check_references_first()
     end = AuditHead.objects.select_for_update()
     head = end.filter(name="head").first()
     if head is None:  # the portal's first act
@@ -138,6 +141,16 @@ def _text(value: str, most: int) -> str:
     """Cut what strangers wrote; a NUL and half a character are no text to PostgreSQL."""
     whole = value.replace("\x00", "").encode("utf-8", "replace").decode()
     return whole if len(whole) <= most else whole[: most - 1] + "…"
+
+
+def _check_references_first() -> None:
+    """Have PostgreSQL look now whether what the act refers to is there: at the commit it would lock those rows.
+
+    Somebody who has locked one of them, and waits for the end of the record, would wait for ever.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
 
 
 def _refuse_outside_a_transaction() -> None:

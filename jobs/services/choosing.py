@@ -17,7 +17,7 @@ from jobs.errors import InvalidInput, NotAllowed
 from jobs.lifecycle import State
 from jobs.models import Asset, Environment, Job, Node, Wallet
 from jobs.models.networks import normal_endpoint
-from jobs.services import catalogue, places
+from jobs.services import catalogue, grants, places
 from jobs.services.places import PAID, Option, Place, PlaceWish
 
 PARAMETERS_MAX_BYTES = 20_000  # a node takes bodies up to 100 kB (recording 17, exchange 29)
@@ -119,6 +119,11 @@ class Plan:
     resources: dict[str, float] | None
     takes_orders: bool
     instead_of: uuid.UUID | None
+
+    @property
+    def may_spend(self) -> bool:
+        """Whether the start may send transactions: a paid place does, and so does one that takes orders for free."""
+        return not self.free or self.takes_orders
 
 
 def plan(*, actor: Actor, request: LaunchRequest) -> Plan:
@@ -432,11 +437,14 @@ def _serving_nodes(inputs: tuple[_Input, ...]) -> set[int]:
 
 
 def _wallet(*, actor: Actor, ref: str) -> Wallet:
-    usable = Wallet.objects.filter(team_id=actor.team_id, disabled_at=None)
-    wallet = usable.filter(label__iexact=ref).first()
+    enabled = Wallet.objects.filter(team_id=actor.team_id, disabled_at=None)
+    wallet = enabled.filter(label__iexact=ref).first()
     if wallet is None and ref.isascii() and ref.isdigit() and len(ref) < 12:
-        wallet = usable.filter(pk=int(ref)).first()
+        wallet = enabled.filter(pk=int(ref)).first()
+    if wallet is not None:
+        grants.refuse_watched(wallet)
     if wallet is None:
+        usable = enabled.usable()
         raise InvalidInput(
             f"This team has no usable wallet “{ref}”." if ref else "Choose a wallet.",
             field="wallet",

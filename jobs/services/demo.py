@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 from jobs.errors import PortalError
-from jobs.models import Asset, Network, Node, Token, Wallet
+from jobs.models import Asset, Network, Node, Token, User, Wallet
 from jobs.models.teams import Role
-from jobs.services import catalogue, limits, nodes, teams, wallets
+from jobs.services import catalogue, grants, limits, nodes, teams, wallets
 from jobs.services.gateway import Clock
 
 TEAM = "demo"
@@ -17,9 +17,14 @@ PROVIDER_REQUESTS_PER_MINUTE = 600  # a Provider counts nobody's requests; this 
 # user name, full name, role; the password is the user name, which is why this is only for a demo.
 PEOPLE = (
     ("olivia", "Olivia Owner", Role.OWNER),
+    ("adam", "Adam Admin", Role.ADMIN),
+    ("tara", "Tara Treasurer", Role.TREASURER),
+    ("carl", "Carl Curator", Role.CURATOR),
     ("liam", "Liam Launcher", Role.LAUNCHER),
     ("vera", "Vera Viewer", Role.VIEWER),
+    ("aude", "Aude Auditor", Role.AUDITOR),
 )
+GRANTED = ("olivia", "liam")  # who may spend from the demo's wallet from the beginning
 
 
 class SandboxSilent(PortalError):
@@ -85,7 +90,11 @@ def set_up(*, info: dict[str, Any], clock: Clock) -> None:
         )
     actor = teams.operator(team=TEAM, name="the demo's set-up")
     if not Wallet.objects.filter(team_id=team_id, label="demo").exists():
-        wallets.import_key(actor=actor, label="demo", secret_text=info["account"]["private_key"], now=clock())
+        made = wallets.import_key(
+            actor=actor, label="demo", secret_text=info["account"]["private_key"], now=clock()
+        )
+        for user in User.objects.filter(username__in=GRANTED).order_by("pk"):
+            grants.grant(actor=actor, wallet_id=made, user_id=user.pk, now=clock())
     wallet = Wallet.objects.get(team_id=team_id, label="demo")
     for token in Token.objects.filter(network=network).exclude(pk__in=wallet.limits.values("token_id")):
         limits.set_limit(

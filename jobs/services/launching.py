@@ -15,10 +15,12 @@ from jobs import queue
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput, Missing, NotAllowed
 from jobs.lifecycle import ACTIVE, State
-from jobs.models import Act, Job, JobEvent, JobInput
+from jobs.models import Act, Job, JobEvent, JobInput, Wallet
 from jobs.models.jobs import OUTCOMES
-from jobs.services import audit, choosing, tokens
+from jobs.services import audit, choosing, grants, tokens
 from jobs.services.choosing import DatasetChoice, LaunchRequest, OwnAlgorithm, Plan
+
+BEFORE_RUNNING = frozenset({State.REQUESTED, State.PAYING, State.PAID, State.STARTING})
 
 
 def launch(*, actor: Actor, request: LaunchRequest, launch_key: uuid.UUID, now: datetime) -> uuid.UUID:
@@ -28,7 +30,8 @@ def launch(*, actor: Actor, request: LaunchRequest, launch_key: uuid.UUID, now: 
     replaces ends in the same commit, so that its orders are free for this one.
 
     Raises:
-        NotAllowed: the role does not include launching, or ending the job that is replaced.
+        NotAllowed: the role does not include launching, or ending the job that is replaced; or it may cost money or gas
+            and the wallet is not granted.
         InvalidInput: something entered cannot be used; its field is named. Nothing was written.
     """
     require(actor, Action.LAUNCH)
@@ -42,8 +45,13 @@ def launch(*, actor: Actor, request: LaunchRequest, launch_key: uuid.UUID, now: 
             field="environment",
             code="not_agreed",
         )
+    if plan.may_spend or request.most:
+        require(actor, Action.LAUNCH_PAID)
     try:
         with transaction.atomic():
+            _require_wallet(
+                actor=actor, wallet_id=plan.wallet.pk, spends=plan.may_spend or bool(request.most)
+            )
             job = Job.objects.create(
                 team_id=actor.team_id,
                 name=plan.name,
@@ -96,6 +104,22 @@ def launch(*, actor: Actor, request: LaunchRequest, launch_key: uuid.UUID, now: 
             ) from None
         raise
     return job.pk
+
+
+def _require_wallet(*, actor: Actor, wallet_id: int, spends: bool) -> None:
+    """Hold the wallet as it is until the commit: nobody disables it, hands it over or takes a grant meanwhile.
+
+    Raises:
+        NotAllowed: it is not granted to the actor, who would spend from it.
+        InvalidInput: it cannot be launched with any more.
+    """
+    wallet = Wallet.objects.select_for_update().usable().filter(pk=wallet_id).first()
+    if wallet is None:
+        raise InvalidInput(
+            "The wallet was disabled or handed over a moment ago.", field="wallet", code="unknown_wallet"
+        )
+    if spends:
+        grants.require_grant(actor=actor, wallet=wallet)
 
 
 def _replace(*, actor: Actor, old: uuid.UUID, new: Job, now: datetime) -> None:
@@ -238,6 +262,8 @@ def cancel(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
 def go_on(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
     """Put a job that needed attention back to the state it came from; return whether it was waiting.
 
+    Where it may still spend something, that is done with the rights of who lets it go on.
+
     Raises:
         NotAllowed, Missing
     """
@@ -246,6 +272,9 @@ def go_on(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
     _require_stop(actor=actor, job=job)
     if job.state != State.NEEDS_ATTENTION or not job.attention_from:
         return False
+    if _may_spend_yet(job):
+        require(actor, Action.LAUNCH_PAID)
+        grants.require_grant(actor=actor, wallet=job.wallet)
     reason, sentence = _verdict(job)
     goes_on_as = _where_to_go_on(job)
     with transaction.atomic():
@@ -303,6 +332,12 @@ def give_up(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
                 act=Act.JOB_GIVEN_UP, by=actor, now=now, thing=_thing(job), before=before, after=after
             )
     return won
+
+
+def _may_spend_yet(job: Job) -> bool:
+    """Say whether a job that goes on may send transactions, or have a node lock what it costs."""
+    costs = not job.free or bool(job.most) or job.node.can.orders
+    return costs and State(job.attention_from) in BEFORE_RUNNING
 
 
 def _where_to_go_on(job: Job) -> State:

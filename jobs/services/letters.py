@@ -231,7 +231,7 @@ def _hand_over(message: EmailMessage) -> None:
         raise _Refused(
             _by_server(error.smtp_code, error.smtp_error), final=error.smtp_code >= _FOR_EVER
         ) from None
-    except smtplib.SMTPSenderRefused as error:  # the operator's to mend
+    except (smtplib.SMTPHeloError, smtplib.SMTPSenderRefused) as error:  # the operator's to mend
         raise _Refused(_by_server(error.smtp_code, error.smtp_error)) from None
     except (
         smtplib.SMTPNotSupportedError,

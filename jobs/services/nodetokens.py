@@ -205,6 +205,7 @@ def _invalidate(text: str, *, row: NodeToken, backend: ComputeBackend, clock: Cl
             node=row.node,
             clock=clock,
             act=lambda pen: backend.invalidate_token(proof=pen, token=text),
+            call="giving a token back",
         )
     except Rejected as error:
         if error.code != "token":  # that one says that it is gone there already

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from jobs.access import Action, Actor, require
-from jobs.errors import CannotOrder, InvalidInput
+from jobs.errors import CannotOrder, InvalidInput, NotAllowed
 from jobs.models import Environment, Token
 from jobs.ocean.compute import AssetInput, Payment, StartRequest, stored_environment
 from jobs.ocean.errors import OceanError
 from jobs.ocean.units import Address, from_wei
-from jobs.services import asking, choosing, ordering, outlays, tokens
+from jobs.services import asking, choosing, grants, ordering, outlays, tokens
 from jobs.services.asking import Wish
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.choosing import LaunchRequest, Plan
@@ -66,6 +66,8 @@ class TokenSum:
 class Quote:
     """What a launch would cost. troubles: why it could not be paid as things stand; none if it could.
 
+    barred: why this person may not pay it, and who can change that; "" if they may.
+
     free: nothing is paid for the time. asked: whether anybody had to be asked; a free start at a node needs nothing.
     escrow: the time is paid from an escrow, afterwards and by the minute; else up front with an order.
     most: what a launch at this price agrees to, in wei by token. gas: of the network's own coin, at the most.
@@ -92,6 +94,7 @@ class Quote:
     valid_until: datetime
     troubles: tuple[str, ...]
     plan: Plan
+    barred: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ def quote(*, actor: Actor, request: LaunchRequest, clock: Clock, purpose: Purpos
         ) from None
     except (CannotOrder, NoChain) as error:
         raise InvalidInput(error.message, field="environment", code=error.code) from None
-    return _told(plan=plan, wish=wish, outlay=outlay)
+    return replace(_told(plan=plan, wish=wish, outlay=outlay), barred=_barred(actor=actor, plan=plan))
 
 
 def elsewhere(*, actor: Actor, request: LaunchRequest) -> tuple[Elsewhere, ...]:
@@ -193,6 +196,15 @@ def elsewhere(*, actor: Actor, request: LaunchRequest) -> tuple[Elsewhere, ...]:
             )
         )
     return tuple(found)
+
+
+def _barred(*, actor: Actor, plan: Plan) -> str:
+    try:
+        require(actor, Action.LAUNCH_PAID)
+        grants.require_grant(actor=actor, wallet=plan.wallet)
+    except NotAllowed as error:
+        return error.message
+    return ""
 
 
 def _free(*, plan: Plan, now: datetime) -> Quote:

@@ -1,12 +1,14 @@
 """Encrypts and decrypts wallet keys and node tokens. The only module that imports cryptography.
 
 Ciphertexts are Fernet tokens under the first of PORTAL_WALLET_KEYS; any of the keys decrypts, so that keys can rotate.
+What holds a secret in a variable says so to Django: reports of errors show the variables of every function on the way.
 """
 
 from __future__ import annotations
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
+from django.views.decorators.debug import sensitive_variables
 
 from jobs.errors import PortalError
 from jobs.models import NodeToken, Wallet
@@ -25,11 +27,13 @@ class NoKey(PortalError):
     code = "no_key"
 
 
+@sensitive_variables()
 def seal(secret: bytes) -> bytes:
     """Encrypt a secret for storage."""
     return _fernet().encrypt(secret)
 
 
+@sensitive_variables()
 def unseal(sealed: bytes, *, what: str) -> bytes:
     """Decrypt a secret of an account. what: names it in the error.
 
@@ -39,6 +43,7 @@ def unseal(sealed: bytes, *, what: str) -> bytes:
     return _open(sealed, what)
 
 
+@sensitive_variables()
 def signer(wallet: Wallet) -> Signer:
     """Return the signer of a wallet; the key stays inside it.
 
@@ -49,6 +54,7 @@ def signer(wallet: Wallet) -> Signer:
     return Signer(_open(wallet.encrypted_key, f"The key of the wallet “{wallet.label}”"))
 
 
+@sensitive_variables()
 def token_text(token: NodeToken) -> str:
     """Return a node's token in clear, for the one request that carries it.
 
@@ -58,6 +64,7 @@ def token_text(token: NodeToken) -> str:
     return _open(token.encrypted_token, f"The node token of “{token.wallet.label}”").decode()
 
 
+@sensitive_variables()
 def former_token_text(token: NodeToken) -> str:
     """Return the token in whose place another one stands, for the request that gives it back. Raises: as `token_text`."""
     return _open(token.encrypted_former, f"The former node token of “{token.wallet.label}”").decode()
@@ -72,6 +79,7 @@ def is_sealed_with_first(sealed: bytes | memoryview) -> bool:
     return True
 
 
+@sensitive_variables()
 def seal_again(sealed: bytes | memoryview, what: str) -> bytes:
     """Encrypt with the first of the portal's keys what any of them opens.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any
@@ -25,6 +26,7 @@ TONES = {
     "off": "no-symbol",
     "ended": "question-mark-circle",
 }
+_HEX = re.compile(r"(?<![0-9A-Za-z])(did:op:|0x)?([0-9a-fA-F]{40,})(?![0-9A-Za-z])")
 _SIX_PLACES = Decimal("0.000001")
 _DIGITS = 200  # more than the largest amount of the token with the most decimals has
 _LONG = 12  # digits before the point, from which on an amount is told by its size
@@ -138,6 +140,12 @@ def short_address(value: str) -> str:
 def short_did(value: str) -> str:
     """Shorten a DID in the middle: did:op:3f2a…91c0."""
     return value if len(value) <= 20 else f"{value[:11]}…{value[-4:]}"
+
+
+@register.filter
+def short_hashes(value: str) -> str:
+    """Shorten each address, hash and DID inside of a text in the middle; the whole text goes beside it, on hover."""
+    return _HEX.sub(lambda found: f"{found[1] or ''}{found[2][:4]}…{found[2][-4:]}", value)
 
 
 @register.filter

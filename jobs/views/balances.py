@@ -29,4 +29,4 @@ def look(request: PortalRequest, team: str, wallet_id: int) -> HttpResponse:
         )
     else:
         messages.warning(request, "No network has an RPC endpoint to read them from.")
-    return redirect("wallets", team=request.team.slug)
+    return redirect("wallets-detail", team=request.team.slug, wallet_id=wallet_id)

@@ -109,7 +109,7 @@ def _costs_nothing(price: Price, wanted: LaunchRequest) -> bool:
     """Say whether a launch needs no agreement: its price is gas alone, or is not known and nothing may be spent."""
     if price.quote is None:
         return not wanted.paid and wanted.environment != choices.PAID
-    return not price.quote.most and not price.quote.troubles
+    return not price.quote.most and not price.quote.troubles and not price.quote.barred
 
 
 def _price(request: PortalRequest, form: LaunchForm) -> Price:
@@ -127,7 +127,11 @@ def _price_of(request: PortalRequest, wanted: LaunchRequest, *, purpose: Purpose
         found = quoting.quote(actor=actor, request=wanted, clock=timezone.now, purpose=purpose)
     except InvalidInput as error:
         return Price(trouble=error.message, places=places)
-    agreed = "" if found.troubles else agreements.seal(actor=actor, plan=found.plan, most=found.most, now=now)
+    agreed = (
+        ""
+        if found.troubles or found.barred
+        else agreements.seal(actor=actor, plan=found.plan, most=found.most, now=now)
+    )
     return Price(quote=found, places=places, agreed=agreed, until=now + agreements.VALID_FOR)
 
 

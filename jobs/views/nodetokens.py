@@ -33,7 +33,7 @@ def want(request: PortalRequest, team: str, wallet_id: int) -> HttpResponse:
             messages.error(request, error.message)
     else:
         messages.error(request, " ".join(map(str, form.errors["node"])))
-    return redirect("wallets", team=request.team.slug)
+    return redirect("wallets-detail", team=request.team.slug, wallet_id=wallet_id)
 
 
 @require_POST
@@ -41,4 +41,4 @@ def give_back(request: PortalRequest, team: str, wallet_id: int, token_id: int) 
     """Use a token no longer, and have it given back."""
     nodetokens.give_back(actor=request.actor, wallet_id=wallet_id, token_id=token_id, now=timezone.now())
     messages.success(request, "The token is not used any more; the worker gives it back to the node.")
-    return redirect("wallets", team=request.team.slug)
+    return redirect("wallets-detail", team=request.team.slug, wallet_id=wallet_id)

@@ -6,7 +6,7 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_POST, require_safe
 
 from jobs.access import Action, require
 from jobs.errors import InvalidInput
@@ -18,14 +18,18 @@ from jobs.services.settings import Overtaken, RemovesResults
 from jobs.web import PortalRequest, page
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
+@require_safe
 def settings(request: PortalRequest, team: str) -> HttpResponse:
-    """Show the team's rules, or change them."""
-    if request.method == "POST":
-        require(request.actor, Action.SET_UP_TEAM)  # asked first: whoever may not has no lists to choose from
+    """Show the team's rules, with a form for who may change them."""
     found = selector.settings(actor=request.actor)
-    if request.method != "POST":
-        return _show(request, found, SettingsForm(page=found) if found.may_change else None)
+    return _show(request, found, SettingsForm(page=found) if found.may_change else None)
+
+
+@require_POST
+def change(request: PortalRequest, team: str) -> HttpResponse:
+    """Change the team's rules."""
+    require(request.actor, Action.SET_UP_TEAM)  # asked first: whoever may not has no lists to choose from
+    found = selector.settings(actor=request.actor)
     form = SettingsForm(request.POST, page=found)
     return _change(request, found, form) if form.is_valid() else _show(request, found, form, status=400)
 

@@ -42,7 +42,10 @@ function answered(key) {
 }
 
 async function options(form) {
-  if (!form.dataset.passkeyFrom) return JSON.parse(document.getElementById("passkey-options").textContent);
+  if (!form.dataset.passkeyFrom) {
+    const told = JSON.parse(document.getElementById("passkey-options").textContent);
+    return told.creation_options ?? told.request_options;
+  }
   const answer = await fetch(form.dataset.passkeyFrom, { headers: { Accept: "application/json" } });
   if (!answer.ok) throw new Error(`The portal answered ${answer.status}.`);
   return (await answer.json()).request_options;

@@ -37,7 +37,9 @@ ACTS = {
     "invitation",  # seen once, by whoever has its link
     *("members-invite", "members-resend", "members-revoke", "members-role"),
     *("share-revoke", "shared", "shared-download"),  # of people outside, who have opened a link
-    *("wallets-generate", "wallets-import", "wallets-disable", "wallets-limit"),
+    "settings-change",
+    *("wallets-generate", "wallets-import", "wallets-watch", "wallets-limit"),
+    *("wallets-disable", "wallets-enable", "wallets-grant", "wallets-take-back"),
     *("wallets-balances-look", "wallets-tokens", "wallets-tokens-give-back"),
     *(
         "launch-quote",
@@ -115,6 +117,7 @@ def _looks(seeded: Seeded) -> list[Look]:
         url = reverse(name, kwargs=arguments) + query
         return Look(name=name, label=f"{name}, {note}" if note else name, url=url, **options)
 
+    wallet = {"wallet_id": seeded.succeeded.wallet_id}
     running, ended = seeded.running, seeded.succeeded
     table, log, image = ({"result_id": result.pk} for result in (seeded.table, seeded.log, seeded.image))
     chosen = f"?datasets={seeded.dataset.did}&algorithm={seeded.algorithm.did}"
@@ -155,12 +158,18 @@ def _looks(seeded: Seeded) -> list[Look]:
         look("profile"),
         look("settings"),
         look("wallets"),
+        look("wallets-add"),
+        look("wallets-detail", arguments=wallet),
+        look("wallets-hand-over", arguments=wallet),
         look(
             "wallets-balances",
             "fragment",
             fragment=True,
-            arguments={"wallet_id": seeded.succeeded.wallet_id},
+            arguments=wallet,
         ),
+        look("record"),
+        look("record", "fragment", fragment=True),
+        look("record-export", arguments={"kind": "csv"}),
         look("escrow"),
         look("escrow", "fragment", fragment=True),
         look("members"),

@@ -135,7 +135,7 @@ def open_as(browser: Browser, demo: Demo, complaints: list[str]) -> Iterator[Cal
         page.goto("/")
         page.get_by_label("E-mail address or user name").fill(name)
         page.get_by_label("Password").fill(name)
-        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("button", name="Sign in", exact=True).click()
         page.wait_for_url("**/demo/")
         return page
 

@@ -220,6 +220,48 @@ class TestSigner:
         assert "very-secret" not in repr(Token(address=account(1).address, token="very-secret"))
 
 
+# Source: the Web3 Secret Storage Definition, its two test vectors; go-ethereum repeats them in
+# accounts/keystore/testdata/v3_test_vector.json as "wikipage_test_vector_pbkdf2" and "wikipage_test_vector_scrypt".
+KEYSTORE_KEY = "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d"
+KEYSTORES = {
+    "pbkdf2": {
+        "crypto": {
+            "cipher": "aes-128-ctr",
+            "cipherparams": {"iv": "6087dab2f9fdbbfaddc31a909735c1e6"},
+            "ciphertext": "5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46",
+            "kdf": "pbkdf2",
+            "kdfparams": {
+                "c": 262144,
+                "dklen": 32,
+                "prf": "hmac-sha256",
+                "salt": "ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd",
+            },
+            "mac": "517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2",
+        },
+        "id": "3198bc9c-6672-5ab3-d995-4942343ae5b6",
+        "version": 3,
+    },
+    "scrypt": {
+        "crypto": {
+            "cipher": "aes-128-ctr",
+            "cipherparams": {"iv": "83dbcc02d8ccb40e466191a123791e0e"},
+            "ciphertext": "d172bf743a674da9cdad04534d56926ef8358534d458fffccd4e6ad2fbde479c",
+            "kdf": "scrypt",
+            "kdfparams": {
+                "dklen": 32,
+                "n": 262144,
+                "p": 8,
+                "r": 1,
+                "salt": "ab0c7876052600dd703518d6fc3fe8984592145b591fc8fb5c6d43190334ba19",
+            },
+            "mac": "2103ac29920d71da29f15d75b4a16dbe95cfd7ff8faea1056c33131d846e3097",
+        },
+        "id": "3198bc9c-6672-5ab3-d995-4942343ae5b6",
+        "version": 3,
+    },
+}
+
+
 class TestKeys:
     @pytest.mark.parametrize(
         "text",
@@ -246,11 +288,42 @@ class TestKeys:
         assert Signer(key_from_mnemonic(f"  {MNEMONIC}  ")).address == account(0).address
 
     @pytest.mark.parametrize(
+        ("path", "number"),
+        [
+            ("m/44'/60'/0'/0/0", 0),
+            ("m/44'/60'/0'/0/1", 1),
+            ("m/44h/60h/0h/0/1", 1),
+            (" m/44H/60’/0'/0/2 ", 2),
+        ],
+    )
+    def test_come_from_a_phrase_at_a_path(self, path, number):
+        assert Signer(key_from_mnemonic(MNEMONIC, path)).address == account(number).address
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "",
+            "m",
+            "m/",
+            "x/1",
+            "44'/60'",
+            "m/-1",
+            "m/1/",
+            "m/2147483648",
+            "m/1''",
+            "m" + "/1" * 11,
+            "m/" + "1" * 5000,
+        ],
+    )
+    def test_at_no_path_are_refused_with_an_example(self, path):
+        with pytest.raises(ValueError, match="looks like m/44'/60'/0'/0/0"):
+            key_from_mnemonic(MNEMONIC, path)
+
+    @pytest.mark.parametrize(
         ("text", "path"),
         [
             ("", "m/44'/60'/0'/0/0"),
             ("test test", "m/44'/60'/0'/0/0"),
-            (MNEMONIC, "x/1"),
             (MNEMONIC + " zoo", "m/0"),
         ],
     )
@@ -289,14 +362,29 @@ class TestKeys:
     @pytest.mark.parametrize(
         "stored",
         [
-            '{"crypto": {"kdf": "scrypt", "kdfparams": {"n": 1073741824, "r": 8, "p": 1}}}',
-            '{"crypto": {"kdf": "pbkdf2", "kdfparams": {"c": 100000000000}}}',
+            {"n": 1 << 30, "r": 8, "p": 1},
+            {"n": 2, "r": 1, "p": 1 << 20},
+            {"n": 2, "r": 1 << 20, "p": 1},
+            {"c": 100_000_000_000},
+            {"c": 1_000, "dklen": 1 << 40},
         ],
-        ids=["memory", "rounds"],
+        ids=["memory", "lanes", "blocks", "rounds", "length"],
     )
     def test_from_keystores_that_would_take_all_memory_or_for_ever_are_not_tried(self, stored):
+        kdf = "pbkdf2" if "c" in stored else "scrypt"
+        asked = json.dumps({"version": 3, "crypto": {"kdf": kdf, "kdfparams": stored}})
+
         with pytest.raises(ValueError, match="more work than a real one"):
-            key_from_keystore(stored, "secret")
+            key_from_keystore(asked, "secret")
+
+    @pytest.mark.parametrize("name", ["pbkdf2", "scrypt"])
+    def test_come_from_the_keystores_that_the_specification_gives(self, name):
+        assert key_from_keystore(json.dumps(KEYSTORES[name]), "testpassword").hex() == KEYSTORE_KEY
+
+    def test_come_from_keystores_in_any_capitals(self):
+        shouted = {name.upper(): part for name, part in KEYSTORES["pbkdf2"].items()}
+
+        assert key_from_keystore(json.dumps(shouted), "testpassword").hex() == KEYSTORE_KEY
 
     def test_are_new_every_time(self):
         assert new_key() != new_key()

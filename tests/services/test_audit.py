@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from jobs.access import Actor, Person
-from jobs.models import Act, AuditEntry, AuditHead, Team
+from jobs.models import Act, AuditEntry, AuditHead, Team, Wallet
 from jobs.models.teams import Role
 from jobs.services import audit
 from jobs.services.audit import Thing
@@ -184,26 +184,60 @@ class TestDatabase:
 
 
 class TestWritersAtOnce:
-    WRITERS, EACH = 4, 8
+    EACH = 12
 
-    @pytest.fixture
-    def writers(self, each_database: str) -> Iterator[list[Callable[[], None]]]:
-        def several(name: str) -> Callable[[], None]:
-            def act() -> None:
-                for number in range(self.EACH):
-                    with transaction.atomic():
-                        Team.objects.create(slug=f"{name}-{number}", name=name)
-                        audit.record(act=Act.TEAM_MADE, by=ALICE, now=builders.NOW, thing=Thing(name=name))
+    def writer(self, name: str, act: Callable[[int], Any]) -> Callable[[], None]:
+        """Return what does an act and writes its entry, several times."""
 
-            return act
+        def write_all() -> None:
+            for number in range(self.EACH):
+                with transaction.atomic():
+                    act(number)
+                    audit.record(
+                        act=Act.TEAM_MADE,
+                        by=ALICE,
+                        now=builders.NOW,
+                        thing=Thing(name=name),
+                        team_id=Team.objects.values_list("pk", flat=True).get(slug="coastal"),
+                    )
 
-        yield [several(f"writer-{i}") for i in range(self.WRITERS)]
+        return write_all
 
-    def test_make_one_line_without_gap_or_fork(self, writers: list[Callable[[], None]]) -> None:
-        outcomes = run_together(*writers)
-
-        assert outcomes == [None] * self.WRITERS  # nobody waited for ever, nobody was refused
+    def assert_one_line(self, writers: int) -> None:
+        """The record has an entry for each act, without gap or fork."""
         entries = list(AuditEntry.objects.order_by("number"))
-        assert [entry.number for entry in entries] == [*range(1, self.WRITERS * self.EACH + 1)]
+        assert [entry.number for entry in entries] == [*range(1, writers * self.EACH + 1)]
         assert [entry.hash_before for entry in entries[1:]] == [entry.hash for entry in entries[:-1]]
         assert AuditHead.objects.get().hash == entries[-1].hash
+
+    def test_make_one_line_without_gap_or_fork(self, each_database: str) -> None:
+        builders.make_team()
+        writers = [
+            self.writer(name, lambda i, name=name: Team.objects.create(slug=f"{name}-{i}", name=name))
+            for name in ("a", "b", "c", "d")
+        ]
+
+        outcomes = run_together(*writers)
+
+        assert outcomes == [None] * 4  # nobody waited for ever, nobody was refused
+        self.assert_one_line(4)
+
+    def test_do_not_wait_for_each_other_over_what_the_act_is_about(self, each_database: str) -> None:
+        team = builders.make_team()
+        wallet = builders.make_wallet(team=team)
+        network = builders.make_network()
+
+        def lock_and_write(_: int) -> None:
+            Team.objects.select_for_update().get(pk=team.pk)
+            Wallet.objects.select_for_update().get(pk=wallet.pk)
+
+        def refer_to_it(_: int) -> None:
+            builders.make_act(wallet=wallet, network=network)
+
+        outcomes = run_together(
+            *(self.writer("locks", lock_and_write) for _ in range(2)),
+            *(self.writer("refers", refer_to_it) for _ in range(2)),
+        )
+
+        assert outcomes == [None] * 4
+        self.assert_one_line(4)

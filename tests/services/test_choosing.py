@@ -44,7 +44,7 @@ def quay(team: Team) -> Place:
         environment=builders.make_environment(node=node),
         dataset=dataset,
         algorithm=builders.make_asset(team=team, node=node, kind="algorithm"),
-        wallet=builders.make_wallet(team=team),
+        wallet=builders.granted(builders.make_wallet(team=team)),
     )
 
 

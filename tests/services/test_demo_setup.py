@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from jobs.models import Asset, Membership, Network, Node, User, Wallet
+from jobs.models import Asset, Membership, Network, Node, User, Wallet, WalletGrant
 from jobs.services import demo
 from jobs.services.demo import SandboxSilent
 from tests.ocean.test_ddo import ALGORITHM, DID, recorded
@@ -53,9 +53,14 @@ class TestSetUp:
         made = rows()
         assert [(m["user__username"], m["role"]) for m in made["members"]] == [
             ("olivia", "owner"),
+            ("adam", "admin"),
+            ("tara", "treasurer"),
+            ("carl", "curator"),
             ("liam", "launcher"),
             ("vera", "viewer"),
+            ("aude", "auditor"),
         ]
+        assert set(WalletGrant.objects.values_list("user__username", flat=True)) == {"olivia", "liam"}
         assert [p["username"] for p in made["people"] if p["is_superuser"]] == ["olivia"]
         assert Wallet.objects.get().address == "0xd41c057fd1c78805AAC12B0A94a405c0461A6FBb"
         assert {a["did"] for a in made["assets"]} == {DID, ALGORITHM}
@@ -73,6 +78,14 @@ class TestSetUp:
 
         assert rows() == before
         assert len(far.called("get_ddo")) == 2
+
+    def test_again_gives_back_no_grant_that_was_taken(self, clock: Clock) -> None:
+        demo.set_up(info=INFO, clock=clock)
+        WalletGrant.objects.filter(user__username="liam").delete()
+
+        demo.set_up(info=INFO, clock=clock)
+
+        assert WalletGrant.objects.get().user.username == "olivia"
 
     def test_again_follows_the_node_to_a_new_address(self, far_sides: FarSides, clock: Clock) -> None:
         demo.set_up(info=INFO, clock=clock)

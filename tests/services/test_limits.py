@@ -8,7 +8,7 @@ import pytest
 
 from jobs.access import Actor
 from jobs.errors import InvalidInput, Missing, NotAllowed
-from jobs.models import SpendingLimit, Team, Token, Wallet
+from jobs.models import Act, AuditEntry, SpendingLimit, Team, Token, Wallet
 from jobs.services import demo, limits
 from jobs.services.demo import LIMIT_PER_JOB
 from tests import builders
@@ -38,6 +38,30 @@ class TestSetLimit:
         limit = SpendingLimit.objects.get()
         assert (limit.wallet, limit.token, limit.per_job_wei) == (wallet, token, 2_500_000)
         assert (limit.set_by_id, limit.set_at) == (alice.user_id, NOW)
+
+    def test_is_in_the_record_with_what_it_was_before(
+        self, alice: Actor, wallet: Wallet, token: Token
+    ) -> None:
+        for amount in (Decimal(7), Decimal("2.5")):
+            limits.set_limit(actor=alice, wallet_id=wallet.pk, token_id=token.pk, amount=amount, now=NOW)
+
+        first, second = AuditEntry.objects.order_by("number")
+        told = {"token": STRANGER, "symbol": "USDC", "network": "Sandbox", "per_job": "7.000000"}
+        assert (first.act, first.object_id, first.before, first.after) == (
+            Act.LIMIT_SET,
+            str(wallet.pk),
+            None,
+            told,
+        )
+        assert (second.before, second.after) == (told, told | {"per_job": "2.500000"})
+
+    def test_is_refused_for_what_is_only_watched(self, alice: Actor, team: Team, token: Token) -> None:
+        watched = builders.make_wallet(team=team, encrypted_key=None)
+
+        with pytest.raises(InvalidInput) as caught:
+            limits.set_limit(actor=alice, wallet_id=watched.pk, token_id=token.pk, amount=Decimal(1), now=NOW)
+
+        assert caught.value.code == "watch_only"
 
     @pytest.mark.parametrize("amount", ["0", "0.000001", "1e20"])
     def test_takes_the_place_of_the_one_before(

@@ -100,6 +100,13 @@ class TestTell:
 
         assert Letter.objects.count() == 1
 
+    def test_writes_nothing_of_an_event_that_has_no_mark(self, job: Job, clock: Clock) -> None:
+        event = builders.make_event(job=job, at=NOW, after=State.SUCCEEDED)
+
+        notifications.tell(event_id=event.pk, now=NOW)
+
+        assert not Letter.objects.exists()
+
     @pytest.mark.usefixtures("on_disk")
     def test_in_threads_writes_once(self, job: Job, clock: Clock) -> None:
         event = move(job)

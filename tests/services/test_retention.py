@@ -285,7 +285,7 @@ class TestWhatIsRemoved:
 
         for ask in (
             lambda: results.open_result(actor=vera, job_id=job.pk, result_id=result.pk, now=NOW),
-            lambda: results.peek(actor=vera, job_id=job.pk, result_id=result.pk, max_bytes=10),
+            lambda: results.peek(actor=vera, job_id=job.pk, result_id=result.pk, max_bytes=10, now=NOW),
         ):
             with pytest.raises(Missing, match="removed on 2025-11-22 by the team's rule"):
                 ask()

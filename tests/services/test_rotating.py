@@ -12,16 +12,19 @@ from collections.abc import Callable
 from contextlib import closing
 from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP
 from cryptography.fernet import Fernet
 from django.core.management import call_command
 
 from jobs.models import AuditEntry, NodeToken, Team, Wallet
 from jobs.services import rotating, vault
 from tests import builders
+from tests.conftest import Cast
 from tests.repo.source import ROOT
 from tests.services.conftest import Place
 from tests.services.fakes import Clock
@@ -194,53 +197,49 @@ class TestCheck:
 
 
 class TestSecondFactors:
-    """By their shape alone: rows like those of django-allauth, whose own are tested with the accounts."""
+    @pytest.fixture
+    def factor(self, sealed: Place, cast: Cast, settings: Any) -> Authenticator:
+        """Alice's authenticator app, and her recovery codes, from before the key changed."""
+        settings.WALLET_KEYS = [OLD]
+        RecoveryCodes.activate(cast.alice)
+        made = TOTP.activate(cast.alice, "JBSWY3DPEHPK3PXP").instance
+        settings.WALLET_KEYS = [NEW, OLD]
+        return made
 
-    def test_are_encrypted_anew_within_their_json(
-        self, sealed: Place, monkeypatch: pytest.MonkeyPatch, clock: Clock
+    def test_are_encrypted_anew_and_open_as_before(
+        self, factor: Authenticator, cast: Cast, settings: Any
     ) -> None:
-        stored = {"secret": Fernet(OLD).encrypt(b"totp").decode(), "other": 5}
-        factor = SimpleNamespace(pk=3, type="totp", user_id=9, data=dict(stored))
-        table = FactorTable(factor)
-        monkeypatch.setattr(
-            rotating.apps, "is_installed", lambda name: name == "allauth.mfa"
-        )  # by name: whether it is installed is the settings' business
-        monkeypatch.setattr(
-            rotating.apps,
-            "get_app_config",
-            lambda _: SimpleNamespace(get_model=lambda _: SimpleNamespace(_default_manager=table)),
+        codes = RecoveryCodes(Authenticator.objects.get(type="recovery_codes")).get_unused_codes()
+
+        code, said, _ = run()
+
+        settings.WALLET_KEYS = [NEW]
+        assert (code, "2 second factors" in said) == (0, True)
+        assert (
+            opens(NEW, Authenticator.objects.get(type="totp").data["secret"].encode()) == b"JBSWY3DPEHPK3PXP"
         )
+        anew = RecoveryCodes(Authenticator.objects.get(type="recovery_codes"))
+        assert anew.get_unused_codes() == codes
+        assert AuditEntry.objects.filter(act="account.factor_sealed_again", team_id=None).count() == 2
 
-        outcome = rotating.rotate(clock=clock)
+    def test_keep_what_is_written_at_the_same_time(
+        self, factor: Authenticator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seal_again = vault.seal_again
 
-        assert outcome.done["second factor"] == 1
-        assert opens(NEW, factor.data["secret"].encode()) == b"totp"
-        assert factor.data["other"] == 5
-        assert AuditEntry.objects.filter(act="account.factor_sealed_again", team_id=None).count() == 1
+        def meanwhile(stored: bytes, what: str) -> bytes:
+            anew = seal_again(stored, what)
+            codes = Authenticator.objects.get(type="recovery_codes")
+            if what.startswith("second factor") and not codes.data["used_mask"]:
+                Authenticator.objects.filter(pk=codes.pk).update(data=codes.data | {"used_mask": 5})
+            return anew
 
+        monkeypatch.setattr(vault, "seal_again", meanwhile)  # by name: between the reading and the writing
+        code, _, _ = run()
 
-class FactorTable:
-    """The table of second factors, with one row."""
-
-    def __init__(self, row: Any) -> None:
-        self.row = row
-        self.asked: dict[str, Any] = {}
-
-    def order_by(self, _: str) -> FactorTable:
-        return self
-
-    def iterator(self, chunk_size: int) -> list[Any]:
-        return [self.row]
-
-    def filter(self, **asked: Any) -> FactorTable:
-        self.asked = asked
-        return self
-
-    def update(self, *, data: dict[str, Any]) -> int:
-        if self.asked != {"pk": self.row.pk, "data": self.row.data}:
-            return 0
-        self.row.data = data
-        return 1
+        codes = Authenticator.objects.get(type="recovery_codes")
+        assert (code, codes.data["used_mask"]) == (0, 5)
+        assert opens(NEW, codes.data["seed"].encode())
 
 
 class TestKilled:

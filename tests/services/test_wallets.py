@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from eth_account import Account
 
 from jobs.access import Actor
 from jobs.errors import InvalidInput, Missing, NotAllowed
-from jobs.models import Wallet
+from jobs.models import Act, AuditEntry, NodeToken, Wallet, WalletGrant
+from jobs.models.teams import Role
 from jobs.services import vault, wallets
-from jobs.services.vault import VaultLocked
+from jobs.services.vault import NoKey, VaultLocked
 from tests import builders
 from tests.builders import NOW
 
@@ -50,6 +52,44 @@ class TestImportKey:
 
     def test_takes_a_mnemonic(self, alice: Actor) -> None:
         assert import_key(alice, MNEMONIC).address == "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+
+    @pytest.mark.parametrize(
+        ("path", "address"),
+        [
+            ("m/44'/60'/0'/0/1", "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"),
+            ("m/44h/60h/0h/0/0", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"),
+        ],
+    )
+    def test_takes_a_mnemonic_at_a_path(self, alice: Actor, path: str, address: str) -> None:
+        assert import_key(alice, MNEMONIC, path=path).address == address
+
+    @pytest.mark.parametrize("path", ["", "m", "m/x", "m/2147483648", "m" + "/0" * 60, "44'/60'"])
+    def test_says_beside_the_path_that_it_is_none(self, alice: Actor, path: str) -> None:
+        assert refusal(alice, MNEMONIC, path=path).field == "path"
+
+    def test_says_how_it_came_in_the_record_and_nothing_of_the_key(self, alice: Actor) -> None:
+        wallet = import_key(alice, KEY.hex())
+
+        entry = AuditEntry.objects.get(act=Act.WALLET_ADDED)
+        assert (entry.who, entry.object_id, entry.after) == (
+            "Alice",
+            str(wallet.pk),
+            {"address": ADDRESS, "how": "key"},
+        )
+
+    @pytest.mark.parametrize(("role", "count"), [(Role.OWNER, 1), (Role.ADMIN, 0)])
+    def test_grants_its_use_to_an_owner_who_adds_it_and_to_nobody_else(
+        self, alice: Actor, role: Role, count: int
+    ) -> None:
+        wallet = import_key(replace(alice, role=role), KEY.hex())
+
+        assert wallet.grants.filter(user_id=alice.user_id).count() == WalletGrant.objects.count() == count
+        assert AuditEntry.objects.filter(act=Act.GRANTED).count() == count
+
+    def test_by_an_operator_s_command_grants_nobody(self, alice: Actor) -> None:
+        import_key(replace(alice, user_id=None), KEY.hex())
+
+        assert not WalletGrant.objects.exists()
 
     def test_takes_a_keystore_with_its_password(self, alice: Actor) -> None:
         keystore = json.dumps(Account.encrypt(KEY, "open sesame", kdf="pbkdf2", iterations=1000))
@@ -107,6 +147,90 @@ class TestImportKey:
             wallets.generate(actor=actor, label="lab", now=NOW)
 
 
+class TestWatch:
+    @pytest.mark.parametrize("address", [ADDRESS, ADDRESS.lower(), f"  {ADDRESS}\n"])
+    def test_keeps_the_checksummed_address_and_no_key(self, alice: Actor, address: str) -> None:
+        wallet = Wallet.objects.get(pk=wallets.watch(actor=alice, label="cold", address=address, now=NOW))
+
+        assert (wallet.address, wallet.watch_only) == (ADDRESS, True)
+        assert not WalletGrant.objects.exists()
+        assert AuditEntry.objects.get().after == {"address": ADDRESS, "how": "watched"}
+        with pytest.raises(NoKey):
+            vault.signer(wallet)
+
+    @pytest.mark.parametrize(
+        ("address", "sentence"),
+        [
+            ("", "40 hexadecimal digits"),
+            ("0x12", "40 hexadecimal digits"),
+            (KEY.hex(), "40 hexadecimal digits"),
+            (ADDRESS[:-1] + ADDRESS[-1].swapcase(), "mistyped"),
+        ],
+    )
+    def test_says_what_is_wrong_with_an_address(self, alice: Actor, address: str, sentence: str) -> None:
+        with pytest.raises(InvalidInput) as caught:
+            wallets.watch(actor=alice, label="cold", address=address, now=NOW)
+
+        assert (caught.value.field, caught.value.code) == ("address", "no_address")
+        assert sentence in caught.value.message
+
+    def test_refuses_an_address_that_the_team_has(self, alice: Actor) -> None:
+        import_key(alice, KEY.hex(), label="lab")
+
+        with pytest.raises(InvalidInput) as caught:
+            wallets.watch(actor=alice, label="cold", address=ADDRESS, now=NOW)
+
+        assert (caught.value.field, "“lab”" in caught.value.message) == ("address", True)
+
+    def test_is_for_owners(self, bob: Actor) -> None:
+        with pytest.raises(NotAllowed):
+            wallets.watch(actor=bob, label="cold", address=ADDRESS, now=NOW)
+
+    def test_becomes_a_wallet_like_others_with_its_key(self, alice: Actor) -> None:
+        watched = wallets.watch(actor=alice, label="cold", address=ADDRESS, now=NOW)
+        wallets.disable(actor=alice, wallet_id=watched, now=NOW)
+
+        wallet = import_key(alice, KEY.hex(), label="warm")
+
+        assert (wallet.pk, wallet.label, wallet.watch_only, wallet.disabled_at) == (
+            watched,
+            "warm",
+            False,
+            None,
+        )
+        assert vault.signer(wallet).address == ADDRESS
+        entry = AuditEntry.objects.get(act=Act.WALLET_GOT_KEY)
+        assert entry.before == {"label": "cold", "disabled": True}
+        assert entry.after == {"address": ADDRESS, "how": "key"}
+
+    def test_keeps_watching_where_the_label_of_its_key_is_taken(self, alice: Actor) -> None:
+        watched = wallets.watch(actor=alice, label="cold", address=ADDRESS, now=NOW)
+        import_key(alice, "11" * 32, label="lab")
+
+        assert refusal(alice, KEY.hex(), label="LAB").field == "label"
+        assert Wallet.objects.get(pk=watched).watch_only
+
+
+class TestEnable:
+    def test_lets_it_launch_again(self, alice: Actor) -> None:
+        wallet = import_key(alice, KEY.hex())
+        wallets.disable(actor=alice, wallet_id=wallet.pk, now=NOW)
+
+        for _ in range(2):
+            wallets.enable(actor=alice, wallet_id=wallet.pk, now=NOW)
+
+        assert Wallet.objects.usable().get() == wallet
+        assert AuditEntry.objects.filter(act=Act.WALLET_ENABLED).count() == 1
+
+    def test_is_for_owners_of_that_team(self, alice: Actor, bob: Actor, charlie: Actor) -> None:
+        wallet = import_key(alice, KEY.hex())
+
+        with pytest.raises(NotAllowed):
+            wallets.enable(actor=bob, wallet_id=wallet.pk, now=NOW)
+        with pytest.raises(Missing):
+            wallets.enable(actor=charlie, wallet_id=wallet.pk, now=NOW)
+
+
 class TestGenerate:
     def test_makes_a_new_key_each_time(self, alice: Actor) -> None:
         made = [wallets.generate(actor=alice, label=label, now=NOW) for label in ("a", "b")]
@@ -124,6 +248,22 @@ class TestDisable:
 
         wallet.refresh_from_db()
         assert wallet.disabled_at == NOW
+
+    def test_is_in_the_record_once(self, alice: Actor) -> None:
+        wallet = import_key(alice, KEY.hex())
+        for _ in range(2):
+            wallets.disable(actor=alice, wallet_id=wallet.pk, now=NOW)
+
+        assert AuditEntry.objects.get(act=Act.WALLET_DISABLED).object_id == str(wallet.pk)
+
+    def test_has_its_tokens_given_back(self, alice: Actor) -> None:
+        wallet = import_key(alice, KEY.hex())
+        token = NodeToken.objects.create(wallet=wallet, node=builders.make_node())
+
+        wallets.disable(actor=alice, wallet_id=wallet.pk, now=NOW)
+
+        token.refresh_from_db()
+        assert (token.wanted, token.next_try_at) == (False, NOW)
 
     def test_leaves_the_key_for_what_still_runs(self, alice: Actor) -> None:
         wallet = import_key(alice, KEY.hex())

@@ -497,7 +497,7 @@ def make_tollhouse(
         network=network,
         node=node,
         environment=environment,
-        wallet=builders.make_wallet(team=team),
+        wallet=builders.granted(builders.make_wallet(team=team)),
         dataset=None,  # type: ignore[arg-type]  # made below: an asset needs the place
         algorithm=None,  # type: ignore[arg-type]
         far=far,

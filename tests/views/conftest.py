@@ -1,4 +1,4 @@
-"""Two teams with everything in them, made once for the modules that try many requests on them."""
+"""Two teams with everything in them, made once for modules that try many requests on them; and what tests of doors need."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.test import override_settings
+from django.core.cache import cache
+from django.http import HttpResponse
+from django.test import Client, override_settings
+from pytest_django import DjangoCaptureOnCommitCallbacks
 from pytest_django.plugin import DjangoDbBlocker
 
+from tests.views.doorstep import Post
 from tests.views.peopled import World, make_world, tests_own_transaction
 
 
@@ -43,3 +47,20 @@ def _storages(files: Path) -> dict[str, object]:
         },
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
+
+
+@pytest.fixture
+def fresh_counts(db: None) -> None:
+    """Let no test be stopped by the attempts of another."""
+    cache.clear()
+
+
+@pytest.fixture
+def post(client: Client, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks) -> Post:
+    """Send a form from the test's browser, and let go the letters that leave with its commit."""
+
+    def send(path: str, fields: dict[str, str] | None = None, **options: object) -> HttpResponse:
+        with django_capture_on_commit_callbacks(execute=True):
+            return client.post(path, fields or {}, **options)  # type: ignore[arg-type]
+
+    return send

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import pytest
 from allauth.account.models import EmailAddress
-from django.core.cache import cache
 from django.test import Client
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
-from jobs.models import Act, AuditEntry, User
+from jobs.models import Act, User
 from jobs.services import audit
 from tests import builders
 from tests.conftest import Cast
+from tests.views.doorstep import LOGIN, entries
 
-LOGIN = "/accounts/login/"
 BOB = {"login": "bob", "password": builders.PASSWORD}
 
 
-@pytest.fixture(autouse=True)
-def fresh_counts(db: None) -> None:
-    cache.clear()
-
-
-def entries(act: Act) -> list[AuditEntry]:
-    return list(AuditEntry.objects.filter(act=act.value).order_by("number"))
+pytestmark = pytest.mark.usefixtures("fresh_counts")
 
 
 def is_in(client: Client) -> bool:

@@ -61,11 +61,13 @@ def records(cast: Cast) -> Job:
     job = builders.make_job(
         team=cast.team, state=State.RUNNING, node=node, environment=environment, wallet=wallet
     )
+    builders.make_invitation(team=cast.team)
     builders.make_log(job=job, text="a line\n")
     builders.make_link(job=job, result=builders.make_result(job=job))
     builders.beat()
     builders.make_order(job=job)
     builders.make_limit(wallet=wallet)
+    builders.make_grant(wallet=wallet, user=cast.bob)
     builders.make_account(wallet=wallet)
     builders.make_balances(wallet=wallet)
     builders.make_comparison({"kind": "gap", "about": wallet.address, "sentence": "<b>2</b> are missing."})

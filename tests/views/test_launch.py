@@ -54,7 +54,7 @@ class Desk:
             name="Word count",
             consumer_parameters=PARAMETERS,
         )
-        self.wallet = builders.make_wallet(team=cast.team)
+        self.wallet = builders.granted(builders.make_wallet(team=cast.team))
 
     def parameter(self, position: int) -> str:
         """Return the name of the field of one of the asking algorithm's parameters."""

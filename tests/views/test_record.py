@@ -130,7 +130,18 @@ class TestEntries:
         assert "role viewer → admin" in told
         assert "gone x" in told and "free no" in told and "most · OCEAN 2" in told and "of a, b" in told
         assert "same" not in told
-        assert "<del>viewer</del>" in html and "<ins>admin</ins>" in html
+        assert '<del title="viewer">viewer</del>' in html and '<ins title="admin">admin</ins>' in html
+
+    def test_show_addresses_hashes_and_dids_in_short_with_the_whole_beside_them(
+        self, alice: Client, cast: Cast
+    ) -> None:
+        address, did = "0x" + "ab" * 20, "did:op:" + "12" * 32
+        write(cast.team, after={"to": address, "of": [f"Buoys ({did})", "cd" * 32, "0xab", "a" * 39]})
+
+        html = alice.get(PAGE).text
+
+        assert f'<ins title="{address}">0xabab…abab</ins>' in html
+        assert f">Buoys (did:op:1212…1212), cdcd…cdcd, 0xab, {'a' * 39}</ins>" in html
 
     def test_lead_to_what_they_are_about(self, alice: Client, cast: Cast) -> None:
         job = builders.make_job(team=cast.team)

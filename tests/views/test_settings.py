@@ -19,6 +19,7 @@ from tests.conftest import Cast
 from tests.views.rendering import queries_while_rendering
 
 PAGE = "/coastal/settings/"
+CHANGE = "/coastal/settings/change/"
 LAUNCH = "/coastal/jobs/launch/"
 
 
@@ -30,7 +31,7 @@ def entered(client: Client, **changes: Any) -> dict[str, Any]:
 
 
 def save(client: Client, **changes: Any) -> Any:
-    return client.post(PAGE, entered(client, **changes))
+    return client.post(CHANGE, entered(client, **changes))
 
 
 def old_job(team: Team, *, days: int = 40) -> Job:
@@ -52,29 +53,29 @@ class TestPage:
         assert "wallet demo" in html
         assert "at Harbour node" in html
         assert "are removed 30 days after a job&#x27;s end" in html or "are removed 30 days after" in html
-        assert f'action="{PAGE}"' not in html
+        assert f'action="{CHANGE}"' not in html
 
     @pytest.mark.parametrize("role", [Role.OWNER, Role.ADMIN])
     def test_has_a_form_for_owners_and_admins(self, alice: Client, cast: Cast, role: Role) -> None:
         Membership.objects.filter(user=cast.alice, team=cast.team).update(role=role)
 
-        assert f'action="{PAGE}"' in alice.get(PAGE).text
+        assert f'action="{CHANGE}"' in alice.get(PAGE).text
 
     @pytest.mark.parametrize("role", [r for r in Role if r not in (Role.OWNER, Role.ADMIN)])
     def test_refuses_a_change_by_anybody_else(self, vera: Client, cast: Cast, role: Role) -> None:
         Membership.objects.filter(user=cast.vera, team=cast.team).update(role=role)
 
-        assert vera.post(PAGE, {"name": "Ours"}).status_code == 403
-        assert vera.post(PAGE, {"name": "Ours"}, headers={"HX-Request": "true"}).status_code == 403
+        assert vera.post(CHANGE, {"name": "Ours"}).status_code == 403
+        assert vera.post(CHANGE, {"name": "Ours"}, headers={"HX-Request": "true"}).status_code == 403
         assert Team.objects.get(pk=cast.team.pk).name == "Coastal Lab"
 
     def test_does_not_exist_for_somebody_outside(self, charlie: Client) -> None:
         assert charlie.get(PAGE).status_code == 404
-        assert charlie.post(PAGE, {"name": "Ours"}).status_code == 404
+        assert charlie.post(CHANGE, {"name": "Ours"}).status_code == 404
 
     def test_sends_a_stranger_to_the_door(self, client: Client) -> None:
         assert client.get(PAGE).status_code == 302
-        assert client.post(PAGE, {"name": "Ours"}).status_code == 302
+        assert client.post(CHANGE, {"name": "Ours"}).status_code == 302
 
     def test_offers_what_can_be_used_and_nothing_of_another_team(self, alice: Client, cast: Cast) -> None:
         builders.make_wallet(team=cast.team, label="good")
@@ -131,7 +132,7 @@ class TestSave:
         wallet = builders.make_wallet(team=cast.team)
 
         answer = alice.post(
-            PAGE,
+            CHANGE,
             entered(
                 alice,
                 name="North",
@@ -160,7 +161,7 @@ class TestSave:
         assert AuditEntry.objects.get().origin == "127.0.0.1"
 
     def test_of_nothing_writes_nothing(self, alice: Client, cast: Cast) -> None:
-        answer = alice.post(PAGE, entered(alice), follow=True)
+        answer = alice.post(CHANGE, entered(alice), follow=True)
 
         assert "There was nothing to change." in answer.text
         assert not AuditEntry.objects.exists()
@@ -216,7 +217,7 @@ class TestSave:
         form = entered(alice, launchers_run_code="on")
         Team.objects.filter(pk=cast.team.pk).update(name="North")
 
-        assert alice.post(PAGE, form).status_code == 302
+        assert alice.post(CHANGE, form).status_code == 302
 
         team = Team.objects.get(pk=cast.team.pk)
         assert (team.name, team.launchers_run_code) == ("North", True)
@@ -227,7 +228,7 @@ class TestSave:
         form = entered(alice, name="South")
         Team.objects.filter(pk=cast.team.pk).update(name="North", launchers_run_code=True)
 
-        answer = alice.post(PAGE, form)
+        answer = alice.post(CHANGE, form)
 
         assert answer.status_code == 400
         assert "Meanwhile this was changed to “North”." in answer.text
@@ -235,7 +236,7 @@ class TestSave:
         again = answer.context["form"].data
         assert (again["name"], again["launchers_run_code"]) == ("South", True)
 
-        assert alice.post(PAGE, again).status_code == 302
+        assert alice.post(CHANGE, again).status_code == 302
         team = Team.objects.get(pk=cast.team.pk)
         assert (team.name, team.launchers_run_code) == ("South", True)
 
@@ -245,14 +246,14 @@ class TestShorterRule:
         old_job(cast.team)
         form = entered(alice, results_kept_days=30)
 
-        answer = alice.post(PAGE, form)
+        answer = alice.post(CHANGE, form)
 
         assert answer.status_code == 200
         assert "the archived results of 1 job are removed within the hour" in answer.text
         assert 'name="confirmed_days" value="30"' in answer.text
         assert Team.objects.get(pk=cast.team.pk).results_kept_days is None
 
-        assert alice.post(PAGE, form | {"confirmed_days": "30"}).status_code == 302
+        assert alice.post(CHANGE, form | {"confirmed_days": "30"}).status_code == 302
         assert Team.objects.get(pk=cast.team.pk).results_kept_days == 30
 
     def test_asks_again_when_the_number_was_changed_after_that(self, alice: Client, cast: Cast) -> None:
@@ -265,7 +266,7 @@ class TestShorterRule:
         old_job(cast.team)
         html = save(alice, results_kept_days=30).text
 
-        buttons = re.findall(r"<button[^>]*>", html[html.index(f'action="{PAGE}"') :])
+        buttons = re.findall(r"<button[^>]*>", html[html.index(f'action="{CHANGE}"') :])
 
         assert buttons[0] == "<button hidden>"
 
