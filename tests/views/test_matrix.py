@@ -99,7 +99,7 @@ TABLE = (
         of="ended",
         others=(Action.SHARE_ANY,),
         post=True,
-        data={"label": "The press", "days": "1"},
+        data={"label": "The press", "what": "job", "days": "1"},
     ),
     act("share-revoke", Action.SHARE_OWN, of="link", others=(Action.REVOKE_ANY_LINK,)),
     page("catalogue", Action.SEE),
