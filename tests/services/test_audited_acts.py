@@ -136,13 +136,17 @@ class World:
 
 @dataclass(frozen=True)
 class Row:
-    """What is sent to an address, and the entry that is written. kind: of what it was done to; "" is nothing."""
+    """What is sent to an address, and the entry that is written. kind: of what it was done to; "" is nothing.
+
+    also: the entries of further acts that it brings along.
+    """
 
     act: Act
     kind: str
     make: Callable[[World], Mapping[str, Any]] = lambda world: {}
     data: Callable[[World], Mapping[str, Any]] = lambda world: {}
     method: str = "post"
+    also: tuple[Act, ...] = ()
 
 
 def launched(world: World) -> dict[str, Any]:
@@ -211,7 +215,9 @@ TABLE: dict[str, Row] = {
     ),
     "members-remove": Row(Act.MEMBER_REMOVED, "member", lambda w: {"member_id": w.bob()}),
     "members-leave": Row(Act.LEFT, "member", with_another_owner),
-    "wallets-generate": Row(Act.WALLET_ADDED, "wallet", data=lambda w: {"new-label": "harbour"}),
+    "wallets-generate": Row(
+        Act.WALLET_ADDED, "wallet", data=lambda w: {"new-label": "harbour"}, also=(Act.GRANTED,)
+    ),
     "wallets-disable": Row(Act.WALLET_DISABLED, "wallet", lambda w: {"wallet_id": w.wallet.pk}),
     "wallets-limit": Row(
         Act.LIMIT_SET,
@@ -351,8 +357,8 @@ class TestTable:
         answer = send(owner, name, world)
 
         assert answer.status_code in (200, 302, 404 if name == "result-inline" else 200), answer
-        assert [entry.act for entry in entries()] == [row.act]
-        (entry,) = entries()
+        assert [entry.act for entry in entries()] == [row.act, *row.also]
+        entry = entries()[0]
         assert (entry.who, entry.user_number, entry.origin) == ("Alice", world.cast.alice.pk, FROM)
         assert (entry.team_id, entry.kind) == (world.cast.team.pk, row.kind)
         assert abs(entry.at - timezone.now()) < timedelta(minutes=1)
