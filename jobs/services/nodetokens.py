@@ -42,8 +42,8 @@ def want(*, actor: Actor, wallet_id: int, node_id: int, now: datetime) -> None:
         NotAllowed, Missing
         InvalidInput: the wallet cannot sign, the node gives no tokens, or the token is wanted already.
     """
-    require(actor, Action.MANAGE_WALLETS)
     wallet = _wallet(actor=actor, wallet_id=wallet_id)
+    require(actor, Action.MANAGE_WALLETS)
     node = Node.objects.filter(pk=node_id).first()
     if node is None or not node.can.tokens:
         raise InvalidInput("Choose one of the nodes that give tokens.", field="node", code="no_node")
@@ -77,11 +77,11 @@ def give_back(*, actor: Actor, wallet_id: int, token_id: int, now: datetime) -> 
         NotAllowed, Missing
         InvalidInput: that is under way already.
     """
-    require(actor, Action.MANAGE_WALLETS)
     wallet = _wallet(actor=actor, wallet_id=wallet_id)
     row = NodeToken.objects.select_related("node").filter(pk=token_id, wallet=wallet).first()
     if row is None:
         raise Missing("This wallet has no such token.")
+    require(actor, Action.MANAGE_WALLETS)
     with transaction.atomic():
         if not _unwanted(NodeToken.objects.filter(pk=row.pk), now=now):
             raise InvalidInput("The token is being given back already.", field="")
