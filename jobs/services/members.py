@@ -50,10 +50,11 @@ def change_role(*, actor: Actor, member_id: int, role: str, now: datetime) -> bo
         Missing: no such member in this team.
         InvalidInput: no such role, or the team would be without an owner.
     """
+    _require_over(actor=actor, member_id=member_id)
+    given = invitations.role_from(role)
     with transaction.atomic():
         actor, member = _locked(actor=actor, member_id=member_id)
         require_gives(actor, Role(member.role))
-        given = invitations.role_from(role)
         require_gives(actor, given)
         if member.role == given:
             return False
@@ -81,6 +82,7 @@ def remove(*, actor: Actor, member_id: int, hand_on_to: int | None, now: datetim
         Missing: no such member in this team, or nobody to hand on to.
         InvalidInput: it is oneself, the team would be without an owner, or that person cannot take over the jobs.
     """
+    _require_over(actor=actor, member_id=member_id)
     with transaction.atomic():
         actor, member = _locked(actor=actor, member_id=member_id)
         require(actor, Action.MANAGE_MEMBERS)
@@ -100,6 +102,13 @@ def leave(*, actor: Actor, hand_on_to: int | None, now: datetime) -> Parting:
     with transaction.atomic():
         actor, member = _locked(actor=actor, member_id=None)
         return _part(actor=actor, member=member, act=Act.LEFT, hand_on_to=hand_on_to, now=now)
+
+
+def _require_over(*, actor: Actor, member_id: int) -> None:
+    """Ask before anything is locked whether there is such a member, and then whether the actor manages members."""
+    if not Membership.objects.filter(team_id=actor.team_id, pk=member_id).exists():
+        raise Missing("There is no such member in this team.")
+    require(actor, Action.MANAGE_MEMBERS)
 
 
 def _locked(*, actor: Actor, member_id: int | None) -> tuple[Actor, Membership]:
@@ -152,7 +161,7 @@ def _part(*, actor: Actor, member: Membership, act: Act, hand_on_to: int | None,
         # What is being fetched has ended at its node: there is nothing to stop.
         stopped=tuple(job for job in jobs if heir is None and not _is_over(job)),
         grants=tuple(grants.select_related("wallet").order_by("pk")),
-        links=tuple(links.order_by("pk")),
+        links=tuple(links.select_related("job").order_by("pk")),
         invitations=invitations.revoke_all_to(team_id=member.team_id, user_id=member.user_id, now=now),
     )
     grants.delete()
@@ -228,18 +237,11 @@ def _write_down(
     who = {"user": member.user_id, "name": str(member.user)}
     for job in left.handed_on:
         after = {"owner": heir.user_id, "name": str(heir.user)} if heir is not None else None
-        note(
-            Act.JOB_HANDED_ON,
-            Thing(kind="job", id=str(job.pk), name=job.name),
-            {"owner": member.user_id},
-            after,
-        )
+        note(Act.JOB_HANDED_ON, _about(job), {"owner": member.user_id, "name": str(member.user)}, after)
     for grant in left.grants:
         note(Act.GRANT_TAKEN, Thing(kind="wallet", id=str(grant.wallet_id), name=grant.wallet.label), who)
     for link in left.links:
-        note(
-            Act.SHARE_REVOKED, Thing(kind="link", id=str(link.pk), name=link.label), {"job": str(link.job_id)}
-        )
+        note(Act.SHARE_REVOKED, _about(link.job), {"link": link.pk, "for": link.label} | who)
     for invitation in left.invitations:
         note(Act.INVITATION_REVOKED, invitation, who)
     note(
@@ -252,3 +254,7 @@ def _write_down(
 
 def _thing(member: Membership) -> Thing:
     return Thing(kind="member", id=str(member.user_id), name=str(member.user))
+
+
+def _about(job: Job) -> Thing:
+    return Thing(kind="job", id=str(job.pk), name=job.name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -22,6 +22,7 @@ from jobs.services import vault
 from tests import builders
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(24)
+FAR_AWAY = datetime(2100, 1, 1, tzinfo=UTC)
 COLLEAGUE, OUTSIDER, NOBODY, STRANGER = "colleague", "outsider", "nobody", "stranger"
 
 
@@ -120,12 +121,15 @@ def _furnish(world: World, team: Team) -> None:
     guest = builders.make_member(team=team, username=f"{team.slug}-guest", role=Role.VIEWER)
     builders.make_grant(wallet=wallet, user=guest)
     invitation = builders.make_invitation(team=team, role=Role.VIEWER)
-    token = NodeToken.objects.create(wallet=wallet, node=node, encrypted_token=vault.seal(b"a token"))
+    token = NodeToken.objects.create(
+        wallet=wallet, node=node, encrypted_token=vault.seal(b"t"), expires_at=FAR_AWAY
+    )
     world.things |= {
         ("", team.slug): {},
-        ("node token", team.slug): {"wallet_id": wallet.pk, "token_id": token.pk},
+        ("format", team.slug): {"kind": "csv"},
         ("member", team.slug): {"member_id": guest.memberships.get().pk},
         ("invitation", team.slug): {"invitation_id": invitation.pk},
+        ("node token", team.slug): {"wallet_id": wallet.pk, "token_id": token.pk},
         ("wallet", team.slug): {"wallet_id": wallet.pk},
         ("grant", team.slug): {"wallet_id": wallet.pk, "user_id": guest.pk},
         ("asset", team.slug): {"asset_id": asset.pk},

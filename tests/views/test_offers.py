@@ -10,11 +10,11 @@ import pytest
 from django.urls import resolve
 
 from jobs.models.teams import Role
-from tests.views.peopled import COLLEAGUE, World, undone
-from tests.views.test_matrix import HTMX, TABLE, address
+from tests.views.peopled import World, undone
+from tests.views.test_matrix import HTMX, TABLE, address, owners
 
-# What is not offered as a form of its own: asked for by the launch page's script, and with the page that asks how much.
-ELSEWHERE = {"launch-quote"}
+# What no page offers, with the reason.
+NOWHERE = {"wallets-tokens": "for the wallets' page", "wallets-tokens-give-back": "for the wallets' page"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def offered(world: World, role: Role) -> set[Offer]:
     urls = {
         address(world, line, whose)
         for line in TABLE
-        for whose in (role, COLLEAGUE)
+        for whose in owners(world, line, role)
         if line.get and line.allows(role, own=whose == role)
     }
     for url in sorted(urls):
@@ -113,7 +113,12 @@ class TestPages:
             for line in TABLE
             if line.post
             and any(line.allows(role, own=own) for own in (True, False))
-            and line.name not in ELSEWHERE
+            and line.name not in NOWHERE
         }
 
         assert acts - {offer.name for offer in offered(world, role)} == set()
+
+    def test_offer_what_is_said_to_be_offered_nowhere_to_nobody(self, world: World, role: Role) -> None:
+        assert NOWHERE.keys() & {offer.name for offer in offered(world, role)} == set(), (
+            "take it out of NOWHERE"
+        )
