@@ -44,8 +44,9 @@ def index(request: PortalRequest, team: str) -> HttpResponse:
 @require_safe
 def detail(request: PortalRequest, team: str, wallet_id: int) -> HttpResponse:
     """Show one wallet: what it holds, who may spend from it, and what can be done about it."""
+    answer = _detail(request, wallet_id)  # first: another team's wallet is not there to be watched
     reading.watch(actor=request.actor, wallet_id=wallet_id, now=timezone.now())
-    return _detail(request, wallet_id)
+    return answer
 
 
 @require_safe

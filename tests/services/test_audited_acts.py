@@ -138,7 +138,7 @@ class World:
 class Row:
     """What is sent to an address, and the entry that is written. kind: of what it was done to; "" is nothing.
 
-    also: the entries of further acts that it brings along.
+    also: entries of what the act brings with it.
     """
 
     act: Act

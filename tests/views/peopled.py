@@ -124,8 +124,12 @@ def _furnish(world: World, team: Team) -> None:
     token = NodeToken.objects.create(
         wallet=wallet, node=node, encrypted_token=vault.seal(b"t"), expires_at=FAR_AWAY
     )
+    laid_up = builders.make_wallet(
+        team=team, label="laid up", address="0x" + "22" * 20, disabled_at=builders.NOW
+    )
     world.things |= {
         ("", team.slug): {},
+        ("disabled wallet", team.slug): {"wallet_id": laid_up.pk},
         ("format", team.slug): {"kind": "csv"},
         ("member", team.slug): {"member_id": guest.memberships.get().pk},
         ("invitation", team.slug): {"invitation_id": invitation.pk},
