@@ -16,7 +16,18 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs.lifecycle import State
-from jobs.models import Asset, Invitation, Job, Membership, NodeToken, Team, Transaction, User, Wallet
+from jobs.models import (
+    Asset,
+    Invitation,
+    Job,
+    Membership,
+    NodeToken,
+    Team,
+    Transaction,
+    User,
+    Wallet,
+    WalletGrant,
+)
 from jobs.models.teams import Role
 from jobs.services import vault
 from tests import builders
@@ -58,6 +69,8 @@ def make_world() -> World:
         _join(world, coastal, role, role)
     _join(world, coastal, COLLEAGUE, Role.LAUNCHER)
     _sign_in(world, NOBODY, builders.make_user(NOBODY))
+    # One that no wallet has a token of, so that one can be asked for.
+    builders.make_node(name="Pier node", base_url="http://127.0.0.1:8002", allow_private=False)
     return world
 
 
@@ -126,7 +139,17 @@ def _furnish(world: World, team: Team) -> None:
     invitation = Invitation.objects.create(
         team=team, email="eve@example.org", role=Role.VIEWER, created_at=builders.NOW, expires_at=FAR_AWAY
     )
+    resting = builders.make_wallet(
+        team=team, label="resting", address="0x" + "12" * 20, disabled_at=builders.NOW
+    )
+    grant = WalletGrant.objects.create(
+        wallet=wallet,
+        user=builders.make_member(team=team, username=f"spender-{team.slug}", role=Role.LAUNCHER),
+        granted_at=builders.NOW,
+    )
     world.things |= {
+        ("disabled wallet", team.slug): {"wallet_id": resting.pk},
+        ("grant", team.slug): {"wallet_id": wallet.pk, "user_id": grant.user_id},
         ("", team.slug): {},
         ("format", team.slug): {"kind": "csv"},
         ("invitation", team.slug): {"invitation_id": invitation.pk},

@@ -13,9 +13,6 @@ from jobs.models.teams import Role
 from tests.views.peopled import World, undone
 from tests.views.test_matrix import HTMX, TABLE, address, owners
 
-# What no page offers, with the reason.
-NOWHERE = {"wallets-tokens": "for the wallets' page", "wallets-tokens-give-back": "for the wallets' page"}
-
 
 @dataclass(frozen=True)
 class Offer:
@@ -111,14 +108,7 @@ class TestPages:
         acts = {
             line.name
             for line in TABLE
-            if line.post
-            and any(line.allows(role, own=own) for own in (True, False))
-            and line.name not in NOWHERE
+            if line.post and any(line.allows(role, own=own) for own in (True, False))
         }
 
         assert acts - {offer.name for offer in offered(world, role)} == set()
-
-    def test_offer_what_is_said_to_be_offered_nowhere_to_nobody(self, world: World, role: Role) -> None:
-        assert NOWHERE.keys() & {offer.name for offer in offered(world, role)} == set(), (
-            "take it out of NOWHERE"
-        )
