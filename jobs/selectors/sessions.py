@@ -62,7 +62,7 @@ def sessions(*, user_id: int, current_key: str) -> tuple[SessionRow, ...]:
 
 def device(agent: str) -> str:
     """Name a browser and its system in two words, from what it tells of itself."""
-    browser = next((name for mark, name in _BROWSERS if re.search(rf"\b{mark}\w*/", agent)), "Some program")
+    browser = next((name for mark, name in _BROWSERS if re.search(rf"{mark}\w*/", agent)), "Some program")
     system = next((name for mark, name in _SYSTEMS if mark in agent), "")
     return f"{browser}, {system}" if system else browser
 

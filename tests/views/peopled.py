@@ -16,18 +16,7 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs.lifecycle import State
-from jobs.models import (
-    Asset,
-    Invitation,
-    Job,
-    Membership,
-    NodeToken,
-    Team,
-    Transaction,
-    User,
-    Wallet,
-    WalletGrant,
-)
+from jobs.models import Asset, Job, Node, NodeToken, Team, Transaction, User, Wallet
 from jobs.models.teams import Role
 from jobs.services import vault
 from tests import builders
@@ -60,6 +49,8 @@ def make_world() -> World:
     # No node and no chain can be reached from here: an address of this machine is refused before anything is sent.
     node = builders.make_node(allow_private=False)
     builders.make_environment(node=node)
+    # One more: a wallet asks for a token where it has none yet.
+    builders.make_provider_node(allow_private=False)
     world = World(browsers={STRANGER: Client()})
     coastal, offshore = builders.make_team(), builders.make_team("offshore", name="Offshore Lab")
     for team in (coastal, offshore):
@@ -69,8 +60,6 @@ def make_world() -> World:
         _join(world, coastal, role, role)
     _join(world, coastal, COLLEAGUE, Role.LAUNCHER)
     _sign_in(world, NOBODY, builders.make_user(NOBODY))
-    # One that no wallet has a token of, so that one can be asked for.
-    builders.make_node(name="Pier node", base_url="http://127.0.0.1:8002", allow_private=False)
     return world
 
 
@@ -102,9 +91,6 @@ def _join(world: World, team: Team, name: str, role: Role) -> None:
     """Make a member who has launched a job of every sort."""
     user = builders.make_member(team=team, username=f"{name}-member", role=role)
     _sign_in(world, name, user)
-    world.things["member", team.slug] = {
-        "member_id": Membership.objects.get(user=user).pk
-    }  # the last to join
     for kind, state, more in (
         ("running", State.RUNNING, {}),
         ("waiting", State.NEEDS_ATTENTION, {"attention_from": "RUNNING"}),
@@ -129,32 +115,27 @@ def _sign_in(world: World, name: str, user: User) -> None:
 def _furnish(world: World, team: Team) -> None:
     """Give a team what belongs to all of it."""
     wallet = builders.make_wallet(team=team)
-    asset = Asset.objects.filter(team=team).first() or builders.make_asset(
-        team=team, node=builders.Node.objects.get()
-    )
+    node = Node.objects.get(dialect=Node.Dialect.OCEAN_NODE)
+    asset = Asset.objects.filter(team=team).first() or builders.make_asset(team=team, node=node)
     account = builders.make_account(wallet=wallet, locks=[builders.make_lock(expires_at=1)])
+    guest = builders.make_member(team=team, username=f"{team.slug}-guest", role=Role.VIEWER)
+    builders.make_grant(wallet=wallet, user=guest)
+    invitation = builders.make_invitation(team=team, role=Role.VIEWER)
     token = NodeToken.objects.create(
-        wallet=wallet, node=builders.Node.objects.get(), encrypted_token=vault.seal(b"t"), expires_at=FAR_AWAY
+        wallet=wallet, node=node, encrypted_token=vault.seal(b"t"), expires_at=FAR_AWAY
     )
-    invitation = Invitation.objects.create(
-        team=team, email="eve@example.org", role=Role.VIEWER, created_at=builders.NOW, expires_at=FAR_AWAY
-    )
-    resting = builders.make_wallet(
-        team=team, label="resting", address="0x" + "12" * 20, disabled_at=builders.NOW
-    )
-    grant = WalletGrant.objects.create(
-        wallet=wallet,
-        user=builders.make_member(team=team, username=f"spender-{team.slug}", role=Role.LAUNCHER),
-        granted_at=builders.NOW,
+    laid_up = builders.make_wallet(
+        team=team, label="laid up", address="0x" + "22" * 20, disabled_at=builders.NOW
     )
     world.things |= {
-        ("disabled wallet", team.slug): {"wallet_id": resting.pk},
-        ("grant", team.slug): {"wallet_id": wallet.pk, "user_id": grant.user_id},
         ("", team.slug): {},
+        ("disabled wallet", team.slug): {"wallet_id": laid_up.pk},
         ("format", team.slug): {"kind": "csv"},
+        ("member", team.slug): {"member_id": guest.memberships.get().pk},
         ("invitation", team.slug): {"invitation_id": invitation.pk},
         ("node token", team.slug): {"wallet_id": wallet.pk, "token_id": token.pk},
         ("wallet", team.slug): {"wallet_id": wallet.pk},
+        ("grant", team.slug): {"wallet_id": wallet.pk, "user_id": guest.pk},
         ("asset", team.slug): {"asset_id": asset.pk},
         ("account", team.slug): {"account_id": account.pk},
         ("transaction", team.slug): {"transaction_id": _stuck(wallet).pk},

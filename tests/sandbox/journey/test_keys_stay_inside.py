@@ -21,6 +21,7 @@ from tests.sandbox.journey.keysearch import (
     HEX_KEY,
     PHRASE,
     PHRASE_KEY,
+    TEXT_KEY,
     Secret,
     base64_cores,
     find,
@@ -38,7 +39,8 @@ NEW_WALLET_KEY = base64.urlsafe_b64encode(b"the key after the change, 32 lon").d
 SECRETS = (
     Secret("by hex", key=raw(HEX_KEY)),
     Secret("by words", key=raw(PHRASE_KEY), words=tuple(PHRASE.split())),
-    Secret("by keystore", key=raw(FILE_KEY), texts=(PASSWORD,)),
+    Secret("by keystore", key=raw(TEXT_KEY), texts=(PASSWORD,)),
+    Secret("by file", key=raw(FILE_KEY)),
 )
 
 
@@ -87,7 +89,9 @@ def holder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Holder]:
     with open_portal(tmp_path_factory.mktemp("keys")) as portal:
         portal.environment["PORTAL_LOG_LEVEL"] = "DEBUG"
         holder = Holder(portal, tmp_path_factory.mktemp("out") / "everything")
-        entered = keyholder.entered_forms(HEX_KEY, PHRASE, FILE_KEY, PASSWORD)
+        entered = keyholder.entered_forms(
+            hex_key=HEX_KEY, phrase=PHRASE, text_key=TEXT_KEY, file_key=FILE_KEY, password=PASSWORD
+        )
         (holder.out.parent / "entered.json").write_text(json.dumps(entered))
         holder.run(
             "import json\n"
