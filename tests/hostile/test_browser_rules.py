@@ -12,10 +12,8 @@ from django.core.cache import cache
 from django.test import Client, override_settings
 from django.urls import reverse
 
-from jobs.models import Act, AuditEntry
-from jobs.services import posting
 from tests import builders
-from tests.hostile.everything import Household, Place, make_household, places
+from tests.hostile.everything import Household, make_household, places
 from tests.views.peopled import undone
 
 pytestmark = pytest.mark.django_db
