@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from allauth.account.models import EmailAddress, EmailConfirmationHMAC
 from allauth.account.forms import default_token_generator
+from allauth.account.models import EmailAddress, EmailConfirmationHMAC
 from allauth.account.utils import user_pk_to_url_str
-from allauth.mfa.adapter import get_adapter
 from allauth.mfa.models import Authenticator
 from django.core.cache import cache
 from django.db import transaction
@@ -131,6 +130,7 @@ def make_household(slug: str = "coastal", *, node: Node, key: int = 7, **about: 
     owner = builders.make_member(team=team, username=f"{slug}-owner", role=Role.OWNER)
     bob = builders.make_member(team=team, username=f"{slug}-bob", role=Role.LAUNCHER)
     builders.make_address(user=owner, email=f"owner@{slug}.example")
+    builders.make_address(user=bob, email=f"bob@{slug}.example")
     environment = node.environments.first() or builders.make_environment(node=node)
     address = about.get("address", "0xd41c057fd1c78805AAC12B0A94a405c0461A6FBb")
     wallet = builders.make_wallet(

@@ -6,7 +6,6 @@ A new text field is in it by itself. One whose markup no page shows needs a line
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
@@ -20,8 +19,7 @@ from django.db import models
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
 
-from jobs.models import AuditEntry, Letter, LogChunk, Result
-from jobs.services import posting
+from jobs.models import AuditEntry, LogChunk, Result
 from tests import builders
 from tests.hostile.everything import Household, make_household, places, record
 
