@@ -74,6 +74,7 @@ class Household:
     algorithm: Asset
     job: Job
     running: Job
+    waiting: Job
     result: Result
     link: ShareLink
     share: str
@@ -162,8 +163,10 @@ def make_household(slug: str = "coastal", *, node: Node, key: int = 7, **about: 
     )
     common = {"team": team, "launched_by": owner, "wallet": wallet, "node": node, "environment": environment}
     job = builders.make_job(state=State.FAILED, name=f"{slug} ended", parameters={"more": "words"}, **common)
-    running = builders.make_job(state=State.RUNNING, name=f"{slug} running", **common)
-    builders.make_job(state=State.NEEDS_ATTENTION, attention_from="RUNNING", name=f"{slug} waits", **common)
+    running = builders.make_job(state=State.RUNNING, name=f"{slug} running", handed_to=bob, **common)
+    waiting = builders.make_job(
+        state=State.NEEDS_ATTENTION, attention_from="REQUESTED", name=f"{slug} waits", **common
+    )
     own = {"language": "python", "code": "print(1)", "url": ""}
     builders.make_job(state=State.SUCCEEDED, name=f"{slug} own code", own_algorithm=own, **common)
     builders.make_job(state=State.REQUESTED, name=f"{slug} requested", **common)
@@ -223,6 +226,7 @@ def make_household(slug: str = "coastal", *, node: Node, key: int = 7, **about: 
         algorithm=algorithm,
         job=job,
         running=running,
+        waiting=waiting,
         result=result,
         link=link,
         share=share,
