@@ -166,7 +166,7 @@ def _get(*, row: NodeToken, backend: ComputeBackend, clock: Clock) -> None:
 
     try:
         signed_with_key(
-            backend=backend, wallet=row.wallet, node=row.node, clock=clock, act=ask, call="asking for a token"
+            backend=backend, wallet=row.wallet, node=row.node, clock=clock, act=ask, call="ask for a token"
         )
     except (OceanError, OutOfBudget) as error:
         if asked and not getattr(error, "maybe_happened", False):
@@ -205,7 +205,7 @@ def _invalidate(text: str, *, row: NodeToken, backend: ComputeBackend, clock: Cl
             node=row.node,
             clock=clock,
             act=lambda pen: backend.invalidate_token(proof=pen, token=text),
-            call="giving a token back",
+            call="give a token back",
         )
     except Rejected as error:
         if error.code != "token":  # that one says that it is gone there already
