@@ -42,6 +42,9 @@ CONTENT_SECURITY_POLICY = "; ".join(
 )
 
 
+LARGEST_ID = 2**63 - 1
+
+
 class PortalRequest(HttpRequest):
     """A request as views of a team's pages get it: by a member, with the team at hand."""
 
@@ -116,6 +119,8 @@ class PortalMiddleware:
     ) -> HttpResponseBase | None:
         """Find the membership behind the team in the URL: without one, there is no such team."""
         _use_time_zone(request)
+        if any(isinstance(part, int) and part > LARGEST_ID for part in kwargs.values()):
+            raise Http404  # no database has such a row, and some would not even be asked
         if "team" not in kwargs:
             return None
         if not request.user.is_authenticated:
@@ -163,6 +168,11 @@ def page(
         return render(request, fragment, context, status=status)
     chrome = portal.chrome(team_id=request.team.id, now=timezone.now())
     return render(request, template, {"portal": chrome, **context}, status=status)
+
+
+def searched_for(request: HttpRequest, *, most: int) -> str:
+    """Return the text that a list is searched for: at most so many characters, none that a database does not take."""
+    return request.GET.get("q", "").replace("\0", "").strip()[:most]
 
 
 def page_context(request: HttpRequest) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -191,6 +192,14 @@ class LaunchForm(OwnCodeForm):
     def environment_rows(self) -> list[EnvironmentRow]:
         """The environments with the one that is chosen."""
         return [EnvironmentRow(option=e, checked=self._place == e.value) for e in self.options.environments]
+
+    @property
+    def replaces(self) -> uuid.UUID | None:
+        """The job that this launch ends, as far as the page was told of one that can be: any text may stand there."""
+        try:
+            return uuid.UUID(str(self["instead_of"].value() or ""))
+        except ValueError:
+            return None
 
     @property
     def takes_any_free(self) -> bool:

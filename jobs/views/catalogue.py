@@ -13,7 +13,7 @@ from jobs.errors import InvalidInput
 from jobs.forms.catalogue import AddAssetForm, FindAssetsForm
 from jobs.selectors import catalogue as selector
 from jobs.services import catalogue as service
-from jobs.web import PortalRequest, page
+from jobs.web import PortalRequest, page, searched_for
 
 
 @require_safe
@@ -70,7 +70,7 @@ def refresh(request: PortalRequest, team: str, asset_id: int) -> HttpResponse:
 
 
 def _list(request: PortalRequest, form: AddAssetForm, *, status: int = 200) -> HttpResponse:
-    kind, q = request.GET.get("kind", ""), request.GET.get("q", "").strip()[:200]
+    kind, q = request.GET.get("kind", ""), searched_for(request, most=200)
     assets = selector.assets(team_id=request.team.id, kind=kind, q=q, page=request.GET.get("page", "1"))
     context = {"assets": assets, "kind": kind, "q": q, "form": form}
     return page(

@@ -16,7 +16,7 @@ from jobs.selectors import jobs as many
 from jobs.selectors import logs
 from jobs.services import launching, refreshing
 from jobs.views.results import look
-from jobs.web import PortalRequest, page
+from jobs.web import PortalRequest, page, searched_for
 
 
 @require_safe
@@ -26,7 +26,7 @@ def index(request: PortalRequest, team: str) -> HttpResponse:
         team_id=request.team.id,
         user_id=request.actor.user_id,
         view=request.GET.get("view", "all"),
-        q=request.GET.get("q", "").strip()[:100],
+        q=searched_for(request, most=100),
         number=_number(request.GET.get("page", "1")),
         now=timezone.now(),
     )

@@ -24,6 +24,9 @@ HARMLESS = frozenset(
     {"text/csv", "text/plain", "application/json", "image/png", "image/jpeg", "application/x-tar"}
 )
 
+# What Windows takes for a device, whatever its ending is.
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+
 
 @require_safe
 def detail(request: PortalRequest, team: str, job_id: uuid.UUID, result_id: int) -> HttpResponse:
@@ -79,11 +82,15 @@ def look(request: PortalRequest, *, job_id: uuid.UUID, result_id: int, name: str
 
 
 def safe_name(name: str) -> str:
-    """Return a file name that is one: no path, no control characters, not hidden, not overlong."""
+    """Return a file name that any system keeps: no path, no control characters, not hidden, no device's, not overlong."""
     kept = "".join(
         c for c in name.replace("\\", "/").rpartition("/")[2] if c.isprintable() and c not in '<>:"|?*'
     )
-    return kept.strip(". ")[-150:] or "result"
+    # The end is kept, for the ending is in it. Bytes are what file systems count: at most 255.
+    kept = kept.strip(". ").encode(errors="replace")[-200:].decode(errors="ignore").strip(". ")
+    if kept.partition(".")[0].strip().lower() in _DEVICES:
+        kept = f"_{kept}"
+    return kept or "result"
 
 
 def _bytes(

@@ -173,8 +173,9 @@ CASES = [
     ),
 ]
 
-# There is nothing of one's own to choose: the owner has one team, is its last owner, and is signed in once.
-ALWAYS_REFUSED = {"hand over: team", "leaving: to whom", "sessions: which"}
+# There is nothing of one's own to choose: both members have what can be granted; the owner has one team, is its last owner,
+# and is signed in once.
+ALWAYS_REFUSED = {"grant: member", "hand over: team", "leaving: to whom", "sessions: which"}
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
