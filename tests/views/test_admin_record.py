@@ -86,7 +86,7 @@ class TestChange:
             cast.alice.pk,
         )
         assert (entry.origin, entry.team_id) == (FROM, cast.team.pk)
-        assert (entry.kind, entry.object_id) == ("member", str(membership.pk))
+        assert (entry.kind, entry.object_id) == ("member", str(cast.bob.pk))
         assert (entry.before, entry.after) == ({"role": "launcher"}, {"role": "admin"})
 
     def test_of_what_refers_to_others_says_their_names(self, operator: Client, cast: Cast) -> None:
@@ -137,7 +137,7 @@ class TestChange:
 
         assert only().before == {"is_staff": False, "user_permissions": []}
         assert only().after == {"is_staff": True, "user_permissions": [str(right)]}
-        assert (only().kind, only().object_name, only().team_id) == ("user", "Bob", None)
+        assert (only().kind, only().object_name, only().team_id) == ("person", "Bob", None)
 
     def test_of_an_address_shows_no_key_in_it(self, operator: Client, cast: Cast) -> None:
         network = builders.make_network(rpc_url="https://rpc.example/v3/the-old-secret")
