@@ -160,7 +160,7 @@ class TestEntries:
 
         assert f'<a href="/coastal/jobs/{job.pk}/">Waves</a>' in html
         assert '<a href="/coastal/catalogue/77/">Buoys</a>' in html
-        assert '<a href="/coastal/wallets/">Main</a>' in html
+        assert '<a href="/coastal/wallets/5/">Main</a>' in html
         assert f'<a href="/coastal/jobs/{job.pk}/">Order</a>' in html
         assert "job Nowhere" in text(html) and ">Nowhere</a>" not in html
 
