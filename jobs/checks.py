@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+from django.http.request import validate_host
 
 
 @register()
@@ -49,3 +51,19 @@ def queue_settings(**_: Any) -> list[CheckMessage]:
             )
         )
     return found
+
+
+@register(deploy=True)
+def links_in_letters(**_: Any) -> list[CheckMessage]:
+    """Hold `PORTAL_URL` to where people reach the portal: links in e-mails begin with it, whatever a request says."""
+    where = urlsplit(settings.PORTAL_URL)
+    known = validate_host(where.hostname or "", settings.ALLOWED_HOSTS)
+    if known and (where.scheme == "https" or not settings.HTTPS):
+        return []
+    return [
+        Error(
+            f"Links in e-mails would begin with {settings.PORTAL_URL}, where the portal is not.",
+            hint="Set PORTAL_URL to the address at which people reach it, of a host in PORTAL_HOSTS.",
+            id="jobs.E005",
+        )
+    ]

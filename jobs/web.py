@@ -50,6 +50,24 @@ class PortalRequest(HttpRequest):
     htmx: HtmxDetails
 
 
+class BrowserRulesMiddleware:
+    """Tells browsers, with every page, what they may do with it: also with those that Django itself answers with.
+
+    A file of our own is no page: what an image or a style sheet may do is up to the page that it is in.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if not request.path_info.startswith(settings.STATIC_URL) or response.status_code >= 400:
+            response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+        response.headers.setdefault("X-Frame-Options", settings.X_FRAME_OPTIONS)
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        return response
+
+
 # How old what a person's list of sessions says of the last use may be. Each note is two writes.
 SEEN_EVERY_S = 300
 _SEEN = "seen_at"
@@ -86,7 +104,6 @@ class PortalMiddleware:
             response = self.get_response(request)
         finally:
             timezone.deactivate()  # a thread serves many people
-        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         if hasattr(request, "team"):
             patch_cache_control(response, private=True, no_cache=True)
             patch_vary_headers(response, ["HX-Request", "Cookie"])
@@ -203,9 +220,11 @@ def _to_login(request: HttpRequest) -> HttpResponseBase:
     if not htmx:
         return redirect_to_login(request.get_full_path())
     # Followed by htmx, a plain redirect would put the sign-in page inside the fragment.
-    return HttpResponseClientRedirect(
-        redirect_to_login(htmx.current_url_abs_path or reverse("home")).headers["Location"]
-    )
+    try:
+        page = htmx.current_url_abs_path
+    except ValueError:  # what a browser would not send: no URL
+        page = None
+    return HttpResponseClientRedirect(redirect_to_login(page or reverse("home")).headers["Location"])
 
 
 def _came_from(request: HttpRequest) -> str:

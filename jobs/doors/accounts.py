@@ -9,6 +9,7 @@ import logging
 from ipaddress import ip_address
 from smtplib import SMTPException
 from typing import Any
+from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import get_authentication_records
@@ -16,7 +17,6 @@ from allauth.account.internal.userkit import filter_users_by_email, get_user_by_
 from allauth.core import context as current
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.sites.shortcuts import get_current_site
 from django.core.exceptions import ValidationError
 from django.core.mail import EmailMessage
 from django.db import transaction
@@ -27,7 +27,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from jobs.access import Person
 from jobs.doors.invited import invited_email, way_back
 from jobs.models import User
-from jobs.services import accounts
+from jobs.services import accounts, letters
 from jobs.web import client_address, note_seen
 
 logger = logging.getLogger(__name__)
@@ -144,7 +144,9 @@ class AccountDoor(DefaultAccountAdapter):
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Write a letter now and send it once everything is kept: nothing waits for a mail server meanwhile."""
         request = current.request
-        values = {"request": request, "email": email, "current_site": get_current_site(request), **context}
+        # Not the host of the request: whoever asks for the letter to somebody else chooses it.
+        ours = {name: _at_home(value) if name.endswith("_url") else value for name, value in context.items()}
+        values = {"request": request, "email": email, "portal": letters.link("/"), **ours}
         message = self.render_mail(template_prefix, email, values)
         transaction.on_commit(lambda: _send(message, request))
 
@@ -160,6 +162,11 @@ def _find_user(name: str) -> User | None:
     if found is None and "@" in name:
         found = next(iter(filter_users_by_email(name, prefer_verified=True, for_login=True)), None)
     return found
+
+
+def _at_home(url: str) -> str:
+    parts = urlsplit(url)
+    return letters.link(parts.path + (f"?{parts.query}" if parts.query else ""))
 
 
 def _send(message: EmailMessage, request: HttpRequest) -> None:

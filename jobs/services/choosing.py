@@ -133,6 +133,7 @@ def plan(*, actor: Actor, request: LaunchRequest) -> Plan:
         NotAllowed: the role does not include running code of one's own, or ending the job that this one replaces.
         InvalidInput: something entered cannot be used; its field is named.
     """
+    _refuse_to_repeat_elsewhere(actor=actor, job_id=request.rerun_of)
     _refuse_to_replace(actor=actor, job_id=request.instead_of)
     inputs = _inputs(actor=actor, choices=request.datasets)
     if isinstance(request.algorithm, OwnAlgorithm):
@@ -218,6 +219,16 @@ def _place_wish(request: LaunchRequest) -> PlaceWish:
         resources=request.resources,
         max_duration_s=request.max_duration_s,
     )
+
+
+def _refuse_to_repeat_elsewhere(*, actor: Actor, job_id: uuid.UUID | None) -> None:
+    """Refuse to be another team's job run again: the new job's page would name it."""
+    if job_id is not None and not Job.objects.filter(team_id=actor.team_id, pk=job_id).exists():
+        raise InvalidInput(
+            "The job that this one was to run again is not in this team. A launch from a fresh page runs none again.",
+            field="rerun_of",
+            code="unknown",
+        )
 
 
 def _refuse_to_replace(*, actor: Actor, job_id: uuid.UUID | None) -> None:

@@ -74,6 +74,7 @@ class Household:
     algorithm: Asset
     job: Job
     running: Job
+    waiting: Job
     result: Result
     link: ShareLink
     share: str
@@ -130,6 +131,7 @@ def make_household(slug: str = "coastal", *, node: Node, key: int = 7, **about: 
     owner = builders.make_member(team=team, username=f"{slug}-owner", role=Role.OWNER)
     bob = builders.make_member(team=team, username=f"{slug}-bob", role=Role.LAUNCHER)
     builders.make_address(user=owner, email=f"owner@{slug}.example")
+    builders.make_address(user=bob, email=f"bob@{slug}.example")
     environment = node.environments.first() or builders.make_environment(node=node)
     address = about.get("address", "0xd41c057fd1c78805AAC12B0A94a405c0461A6FBb")
     wallet = builders.make_wallet(
@@ -161,8 +163,10 @@ def make_household(slug: str = "coastal", *, node: Node, key: int = 7, **about: 
     )
     common = {"team": team, "launched_by": owner, "wallet": wallet, "node": node, "environment": environment}
     job = builders.make_job(state=State.FAILED, name=f"{slug} ended", parameters={"more": "words"}, **common)
-    running = builders.make_job(state=State.RUNNING, name=f"{slug} running", **common)
-    builders.make_job(state=State.NEEDS_ATTENTION, attention_from="RUNNING", name=f"{slug} waits", **common)
+    running = builders.make_job(state=State.RUNNING, name=f"{slug} running", handed_to=bob, **common)
+    waiting = builders.make_job(
+        state=State.NEEDS_ATTENTION, attention_from="REQUESTED", name=f"{slug} waits", **common
+    )
     own = {"language": "python", "code": "print(1)", "url": ""}
     builders.make_job(state=State.SUCCEEDED, name=f"{slug} own code", own_algorithm=own, **common)
     builders.make_job(state=State.REQUESTED, name=f"{slug} requested", **common)
@@ -222,6 +226,7 @@ def make_household(slug: str = "coastal", *, node: Node, key: int = 7, **about: 
         algorithm=algorithm,
         job=job,
         running=running,
+        waiting=waiting,
         result=result,
         link=link,
         share=share,

@@ -60,6 +60,14 @@ def visitors(house: Household) -> dict[str, Client]:
     return {"owner": house.browser(), "stranger": Client(raise_request_exception=False)}
 
 
+def anew(browser: Client, **more: Any) -> Client:
+    """Return a browser with the same session: one may sign its user out."""
+    same = Client(raise_request_exception=False, **more)
+    if "sessionid" in browser.cookies:
+        same.cookies["sessionid"] = browser.cookies["sessionid"].value
+    return same
+
+
 def every_url(house: Household) -> dict[str, str]:
     """Return an address of every name, the operator's among them; and two that are none."""
     urls = {place.name: place.url(house) for place in places()}
@@ -74,27 +82,24 @@ def every_url(house: Household) -> dict[str, str]:
 class TestForgedForm:
     def test_is_refused_at_every_address_and_changes_nothing(self, house: Household) -> None:
         for who, mine in visitors(house).items():
-            strict = Client(enforce_csrf_checks=True, raise_request_exception=False)
-            strict.cookies = mine.cookies
             for name, url in every_url(house).items():
                 with undone() as wrote:
-                    answer = strict.post(url, {"agreed": "yes", "name": "forged"})
+                    answer = anew(mine, enforce_csrf_checks=True).post(
+                        url, {"agreed": "yes", "name": "forged"}
+                    )
 
                 assert answer.status_code in (403, 404, 405), f"{name} by {who}: {answer.status_code}"
                 assert wrote == [], f"{name} by {who}"
 
     def test_is_refused_though_a_view_might_answer_405(self, house: Household) -> None:
         """A POST that is taken without a token is taken from any page of the world."""
-        strict = Client(enforce_csrf_checks=True, raise_request_exception=False)
-        strict.cookies = house.browser().cookies
-        loose = house.browser()
-        taken = set()
+        mine, taken = house.browser(), set()
 
         for name, url in every_url(house).items():
             with undone():
-                takes = loose.post(url).status_code != 405
+                takes = anew(mine).post(url).status_code != 405
             with undone():
-                refused = strict.post(url).status_code == 403
+                refused = anew(mine, enforce_csrf_checks=True).post(url).status_code == 403
             if takes and not refused and name not in ("nowhere", "nowhere at all"):
                 taken.add(name)
 
@@ -110,9 +115,9 @@ class TestEveryAnswer:
                 for way in ("get", "fragment", "post"):
                     with undone():
                         if way == "post":
-                            answer: Any = browser.post(url)
+                            answer: Any = anew(browser).post(url)
                         else:
-                            answer = browser.get(url, headers=HTMX if way == "fragment" else {})
+                            answer = anew(browser).get(url, headers=HTMX if way == "fragment" else {})
                         answer.close()
                     policy = answer.headers.get("Content-Security-Policy", "")
                     safe = (
@@ -132,7 +137,8 @@ class TestEveryAnswer:
 
         for who, browser in visitors(house).items():
             for name, url in every_url(house).items():
-                answer = browser.get(url)
+                answer = anew(browser).get(url)
+                answer.close()
                 if answer.headers.get("Content-Type", "").startswith("text/html") and not answer.streaming:
                     inline = re.findall(
                         r"<script(?![^>]*\bsrc=)(?![^>]*application/json)[^>]*>|<style\b|\sstyle=[\"']|\son[a-z]+=[\"']",
@@ -198,33 +204,11 @@ class TestNobodyIsLedAway:
     def test_by_next_at_the_door(self, house: Household, evil: str) -> None:
         cache.clear()
 
-        answer = Client().post(
-            "/accounts/login/", {"login": house.owner.username, "password": builders.PASSWORD, "next": evil}
-        )
+        entered = {"login": house.member.user.username, "password": builders.PASSWORD, "next": evil}
+        answer = Client().post("/accounts/login/", entered)
 
         assert answer.status_code == 302
         assert is_ours(lands(answer)), lands(answer)
-
-    def test_by_next_at_any_address(self, house: Household, evil: str) -> None:
-        led = {}
-
-        for who, browser in {"owner": house.browser(), "stranger": Client()}.items():
-            browser.raise_request_exception = False
-            for place in places():
-                url = place.url(house)
-                with undone():
-                    answers = [
-                        browser.get(url, {"next": evil}),
-                        browser.post(url, {"next": evil}),
-                        browser.post(f"{url}?{_query(evil)}", {"agreed": "yes"}),
-                    ]
-                for answer in answers:
-                    target = lands(answer)
-                    if target and not is_ours(target.partition("?")[0]):
-                        led[f"{place.name} by {who}"] = target
-                    assert answer.status_code < 500, place.name
-
-        assert led == {}
 
     def test_by_where_they_came_from(self, house: Household, evil: str) -> None:
         header = evil.encode("utf-8", "replace").decode("latin-1")
@@ -241,6 +225,34 @@ class TestNobodyIsLedAway:
         assert "evil" not in lands(door)
 
 
+@pytest.mark.parametrize("evil", ["//evil.example/", "https://other.example/"])
+class TestNobodyIsLedAwayAnywhere:
+    @pytest.fixture(autouse=True)
+    def two_hosts(self, settings: Any) -> None:
+        settings.ALLOWED_HOSTS = ["testserver", "other.example"]
+
+    def test_by_next_at_any_address(self, house: Household, evil: str) -> None:
+        led = {}
+
+        for who, browser in {"owner": house.browser(), "stranger": Client()}.items():
+            for place in places():
+                url = place.url(house)
+                with undone():
+                    answers = [
+                        anew(browser).get(url, {"next": evil}),
+                        anew(browser).post(url, {"next": evil}),
+                        anew(browser).post(f"{url}?{_query(evil)}", {"agreed": "yes"}),
+                    ]
+                for answer in answers:
+                    answer.close()
+                    target = lands(answer)
+                    if target and not is_ours(target.partition("?")[0]):
+                        led[f"{place.name} by {who}"] = target
+                    assert answer.status_code < 500, place.name
+
+        assert led == {}
+
+
 def _query(evil: str) -> str:
     return urlencode({"next": evil})
 
@@ -254,7 +266,7 @@ class TestSignedIn:
 
         browser.post(
             "/accounts/login/",
-            {"login": house.owner.username, "password": builders.PASSWORD},
+            {"login": house.member.user.username, "password": builders.PASSWORD},
             secure=True,
         )
         Client.post(browser, f"/shared/{house.share}/", secure=True)
@@ -271,7 +283,7 @@ class TestSignedIn:
         browser.get(f"/accounts/invitations/{house.parts('invitation')['token']}/")
         planted = browser.cookies["sessionid"].value
 
-        browser.post("/accounts/login/", {"login": house.owner.username, "password": builders.PASSWORD})
+        browser.post("/accounts/login/", {"login": house.member.user.username, "password": builders.PASSWORD})
 
         thief = Client()
         thief.cookies["sessionid"] = planted
@@ -283,7 +295,7 @@ class TestSignedIn:
         browser = Client()
         browser.cookies["sessionid"] = "a" * 32
 
-        browser.post("/accounts/login/", {"login": house.owner.username, "password": builders.PASSWORD})
+        browser.post("/accounts/login/", {"login": house.member.user.username, "password": builders.PASSWORD})
 
         assert browser.cookies["sessionid"].value != "a" * 32
 
@@ -292,24 +304,20 @@ class TestHostOfTheRequest:
     def test_that_is_not_ours_is_refused(self, house: Household) -> None:
         assert Client().get("/accounts/login/", headers={"host": "evil.example"}).status_code == 400
 
-    @override_settings(ALLOWED_HOSTS=["*"], PORTAL_URL="https://portal.example.org")
+    @override_settings(ALLOWED_HOSTS=["*"], PORTAL_URL="https://portal.example.org", SIGN_UP="open")
     def test_is_in_no_letter(self, house: Household, django_capture_on_commit_callbacks: Any) -> None:
         cache.clear()
         evil = {"host": "evil.example", "X-Forwarded-Host": "evil.example"}
-        owner = house.browser()
+        known, new = f"owner@{house.team.slug}.example", "new@example.org"
+        words = {"name": "Noor", **dict.fromkeys(("password1", "password2"), "a long way to go 77")}
 
         with django_capture_on_commit_callbacks(execute=True):
-            Client().post(
-                "/accounts/password/reset/", {"email": f"owner@{house.team.slug}.example"}, headers=evil
-            )
-            owner.post("/accounts/email/", {"action_add": "", "email": "second@example.org"}, headers=evil)
-            owner.post(
-                f"/{house.team.slug}/members/invite/",
-                {"invite-email": "noor@example.org", "invite-role": "viewer"},
-                headers=evil,
-            )
+            Client().post("/accounts/password/reset/", {"email": known}, headers=evil)
+            Client().post("/accounts/password/reset/", {"email": new}, headers=evil)
+            Client().post("/accounts/signup/", {"email": known, **words}, headers=evil)
+            Client().post("/accounts/signup/", {"email": new, **words}, headers=evil)
 
         said = [f"{letter.subject}\n{letter.body}" for letter in mail.outbox]
-        assert len(said) >= 2
+        assert len(said) == 4
         assert [text for text in said if "evil" in text] == []
         assert all("https://portal.example.org/" in text for text in said)

@@ -108,6 +108,21 @@ class TestStart:
         assert done.returncode == 0, done.stderr
         assert "no issues" in done.stdout
 
+    @pytest.mark.parametrize(
+        "where",
+        [{}, {"PORTAL_URL": "http://portal.example.org"}, {"PORTAL_URL": "https://elsewhere.example.org"}],
+        ids=["not said", "not over https", "of another host"],
+    )
+    def test_is_not_clean_while_letters_would_lead_elsewhere(
+        self, tmp_path: Path, where: dict[str, str]
+    ) -> None:
+        production = {"PORTAL_HOSTS": "portal.example.org", "PORTAL_BEHIND_PROXY": "true", **where}
+
+        done = manage("check", "--deploy", "--fail-level", "WARNING", var=tmp_path, **SECRETS, **production)
+
+        assert done.returncode == 1
+        assert "jobs.E005" in done.stderr
+
     def test_would_not_be_clean_with_the_demo_s_settings(self, tmp_path: Path) -> None:
         done = manage(
             "check", "--deploy", "--fail-level", "WARNING", var=tmp_path, **SECRETS, PORTAL_DEMO="true"

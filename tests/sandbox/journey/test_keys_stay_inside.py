@@ -31,7 +31,7 @@ from tests.sandbox.journey.keysearch import (
 from tests.sandbox.journey.portal import Ended, Portal, wait_for
 
 # The first of the tests waits for the portal of all of them.
-pytestmark = [pytest.mark.xdist_group("keys"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("keys"), pytest.mark.timeout(900)]
 
 PASSWORD = "only the keystore opens with this"
 NEW_WALLET_KEY = base64.urlsafe_b64encode(b"the key after the change, 32 lon").decode()
