@@ -21,7 +21,7 @@ class Act(models.TextChoices):
     FACTOR_REMOVED = "account.factor_removed", "Removed a second factor"
     FACTOR_SEALED_AGAIN = "account.factor_sealed_again", "Sealed a second factor anew"
     SESSIONS_ENDED = "account.sessions_ended", "Signed out other sessions"
-    PROFILE_CHANGED = "account.profile_changed", "Changed their profile"
+    PROFILE_CHANGED = "account.profile_changed", "Changed the profile"
 
     TEAM_MADE = "team.made", "Made a team"
     SETTINGS_CHANGED = "team.settings_changed", "Changed the team's settings"

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from jobs.access import ALLOWED, Action, Actor, require, require_gives
 from jobs.errors import InvalidInput, Missing
@@ -92,6 +93,22 @@ def remove(*, actor: Actor, member_id: int, hand_on_to: int | None, now: datetim
         return _part(actor=actor, member=member, act=Act.MEMBER_REMOVED, hand_on_to=hand_on_to, now=now)
 
 
+def expel(*, operator: Actor, member_id: int, now: datetime) -> Parting:
+    """Take a person out of a team as an operator does, who need not be in it and may be that person.
+
+    Their jobs under way are stopped; all else ends as in `remove`.
+
+    operator: as an owner of the team.
+    Raises:
+        Missing: no such member in this team.
+        InvalidInput: the team would be without an owner.
+    """
+    with transaction.atomic():
+        member = _member(_lock(operator.team_id), member_id=member_id)
+        require(operator, Action.MANAGE_MEMBERS)
+        return _part(actor=operator, member=member, act=Act.MEMBER_REMOVED, hand_on_to=None, now=now)
+
+
 def leave(*, actor: Actor, hand_on_to: int | None, now: datetime) -> Parting:
     """Leave the team oneself. What then happens to jobs, grants and links: as in `remove`.
 
@@ -117,8 +134,7 @@ def _locked(*, actor: Actor, member_id: int | None) -> tuple[Actor, Membership]:
     Two owners who demote each other at the same moment both came as owners; the second is none any more.
     Raises: Missing.
     """
-    Team.objects.select_for_update().get(pk=actor.team_id)
-    rows = Membership.objects.filter(team_id=actor.team_id).select_related("user", "team")
+    rows = _lock(actor.team_id)
     if actor.user_id is not None:  # the operator's own acts have no membership
         own = rows.filter(user_id=actor.user_id).first()
         if own is None:
@@ -126,10 +142,20 @@ def _locked(*, actor: Actor, member_id: int | None) -> tuple[Actor, Membership]:
         actor = replace(actor, role=Role(own.role))
         if member_id is None:
             return actor, own
-    member = rows.filter(pk=member_id or 0).first()
+    return actor, _member(rows, member_id=member_id or 0)
+
+
+def _lock(team_id: int) -> QuerySet[Membership]:
+    """Lock the team; return its members, to be read from now on."""
+    Team.objects.select_for_update().get(pk=team_id)
+    return Membership.objects.filter(team_id=team_id).select_related("user", "team")
+
+
+def _member(rows: QuerySet[Membership], *, member_id: int) -> Membership:
+    member = rows.filter(pk=member_id).first()
     if member is None:
         raise Missing("There is no such member in this team.")
-    return actor, member
+    return member
 
 
 def _keep_an_owner(member: Membership) -> None:
