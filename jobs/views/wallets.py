@@ -44,9 +44,7 @@ def index(request: PortalRequest, team: str) -> HttpResponse:
 @require_safe
 def detail(request: PortalRequest, team: str, wallet_id: int) -> HttpResponse:
     """Show one wallet: what it holds, who may spend from it, and what can be done about it."""
-    answer = _detail(request, wallet_id)  # first: another team's wallet is not there to be watched
-    reading.watch(actor=request.actor, wallet_id=wallet_id, now=timezone.now())
-    return answer
+    return _detail(request, wallet_id)
 
 
 @require_safe
@@ -221,7 +219,9 @@ def _add(request: PortalRequest, how: str, form: PortalForm | None = None) -> Ht
 
 def _detail(request: PortalRequest, wallet_id: int, form: GrantForm | None = None) -> HttpResponse:
     actor, now = request.actor, timezone.now()
-    shown = one.wallet(actor=actor, wallet_id=wallet_id)
+    shown = one.wallet(actor=actor, wallet_id=wallet_id)  # first: another team's is not there to be watched
+    if form is None:
+        reading.watch(actor=actor, wallet_id=wallet_id, now=now)
     context = {
         "wallet": shown,
         "grant_form": form or GrantForm(wallet=shown),
