@@ -20,7 +20,7 @@ from django.utils.decorators import method_decorator
 from django.views.generic import RedirectView
 
 from jobs.access import Person
-from jobs.models import Act, Team
+from jobs.models import Act, Membership, Team
 from jobs.services import audit
 from jobs.services.audit import Thing
 from jobs.web import client_address
@@ -176,9 +176,12 @@ def _record_gone(request: HttpRequest, gone: Iterable[tuple[Thing, int | None, d
 
 
 def _thing(obj: Model) -> Thing:
-    names = {"membership": "member"}  # as the team's own pages call it
+    names = {"membership": "member", "user": "person"}  # as the portal's own pages call them
     kind = str(obj._meta.model_name)
-    return Thing(names.get(kind, kind), str(obj.pk), str(obj))
+    number = (
+        obj.user_id if isinstance(obj, Membership) else obj.pk
+    )  # members go by their person's number there
+    return Thing(names.get(kind, kind), str(number), str(obj))
 
 
 def _team(obj: Model) -> int | None:

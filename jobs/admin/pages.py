@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.db.models import Field, Model, QuerySet, URLField
@@ -20,10 +21,12 @@ if TYPE_CHECKING:  # Django's admin classes take no type arguments when the prog
     Page = admin.ModelAdmin[Any]
     Rows = admin.TabularInline[Any, Any]
     People = UserAdmin[models.User]
+    ModelForm = forms.ModelForm[Any]
 else:
     Page = admin.ModelAdmin
     Rows = admin.TabularInline
     People = UserAdmin
+    ModelForm = forms.ModelForm
 
 HTTPS_UNLESS_SAID: dict[type[Field[Any, Any]], dict[str, Any]] = {URLField: {"assume_scheme": "https"}}
 

@@ -28,6 +28,7 @@ HINT = "At least 8 characters, not only digits, and none of the passwords that e
 
 def _say_plainly(form: forms.Form) -> None:
     """Replace allauth's labels, its placeholders, and the list that Django makes of the rules for passwords."""
+    form.use_required_attribute = False  # as PortalForm: our own sentences, in every browser alike
     labels = {"oldpassword": "Your password until now", "password1": "New password", "password2": "Once more"}
     for name, field in form.fields.items():
         field.widget.attrs.pop("placeholder", None)

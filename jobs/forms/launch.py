@@ -27,6 +27,7 @@ from jobs.selectors.launch import (
     ResourceOption,
     ServiceOption,
     Terms,
+    WalletOption,
 )
 from jobs.services.choosing import PARAMETERS_MAX_BYTES, DatasetChoice, LaunchRequest
 from jobs.services.places import FREE
@@ -146,9 +147,7 @@ class LaunchForm(OwnCodeForm):
         self._choose("algorithm", [*((a.did, a.name) for a in options.algorithms if not a.reason), *own])
         named = [(e.value, e.offer.description) for e in options.environments]
         self._choose("environment", [(FREE, FREE), (PAID, PAID), *named])
-        self._choose(
-            "wallet", [(w.label, f"{w.label} · {w.address[:6]}…{w.address[-4:]}") for w in options.wallets]
-        )
+        self._choose("wallet", [(w.label, _named(w)) for w in options.wallets])
         if len(options.wallets) == 1:
             self.initial.setdefault("wallet", options.wallets[0].label)
         self.terms = options.terms(self._place)
@@ -384,6 +383,12 @@ class LaunchForm(OwnCodeForm):
             service = dataset.service(self._service_of(dataset))
             for name, parameter in userdata_names(dataset, service):
                 yield dataset, name, parameter
+
+
+def _named(wallet: WalletOption) -> str:
+    """Tell wallets apart, and say which of them pay nothing for this person."""
+    told = f"{wallet.label} · {wallet.address[:6]}…{wallet.address[-4:]}"
+    return told if wallet.granted else f"{told} · for free jobs: its use is not granted to you"
 
 
 def service_name(dataset: DatasetOption) -> str:

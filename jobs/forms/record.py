@@ -29,6 +29,11 @@ class RecordForm(PortalForm):
     )
     start = forms.DateField(required=False, label="From", widget=_DAY)
     end = forms.DateField(required=False, label="To, with that day", widget=_DAY)
+    signatures = forms.BooleanField(
+        required=False,
+        label="Requests signed for nodes too",
+        help_text="The worker signs many: while somebody watches a log, more than one a minute.",
+    )
     before = forms.IntegerField(required=False, min_value=1, max_value=2**63 - 1, widget=forms.HiddenInput)
 
     def __init__(self, *args: object, **more: object) -> None:
@@ -43,6 +48,7 @@ class RecordForm(PortalForm):
             who=entered.get("who", ""),
             act=entered.get("act", ""),
             about=entered.get("about", ""),
+            signatures=entered.get("signatures", False),
             start=_begin_of(entered.get("start")),
             end=None if end is None or end.year > 9998 else _begin_of(end + timedelta(days=1)),
         )

@@ -10,7 +10,7 @@ from jobs.forms.base import PortalForm
 from jobs.selectors.sharing import ShareBoard
 from jobs.services.sharing import LABEL_MAX, LIFETIMES_DAYS, OPENS_MAX
 
-WHOLE = ""  # the job's page, rather than one of its results
+WHOLE = "job"  # the job's page, rather than one of its results
 
 
 class ShareForm(PortalForm):
@@ -23,7 +23,7 @@ class ShareForm(PortalForm):
         error_messages={"required": "Say for whom it is."},
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
-    what = forms.ChoiceField(label="What it shows", required=False)
+    what = forms.ChoiceField(label="What it shows", error_messages={"required": "Choose what it shows."})
     days = forms.TypedChoiceField(
         label="For how long",
         coerce=int,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.views.decorators.debug import sensitive_variables
 
 from jobs.forms.base import PortalForm
 from jobs.selectors.wallet import WalletPage
@@ -106,6 +107,7 @@ class KeystoreForm(BringForm):
         widget=forms.PasswordInput(attrs=_OFF),
     )
 
+    @sensitive_variables()
     def clean_file(self) -> str:
         """Read the file, if it is no longer than a keystore and text."""
         given = self.cleaned_data["file"]
@@ -118,6 +120,7 @@ class KeystoreForm(BringForm):
         except UnicodeDecodeError:
             raise forms.ValidationError("This file is no text, so it is no keystore.") from None
 
+    @sensitive_variables()
     def clean(self) -> dict[str, Any]:
         """Take one of the two."""
         entered = super().clean() or self.cleaned_data

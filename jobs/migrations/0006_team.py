@@ -355,7 +355,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='balance',
-            constraint=models.UniqueConstraint(fields=('look', 'token'), name='balance_once', nulls_distinct=False),
+            constraint=models.UniqueConstraint(fields=('look', 'token'), name='balance_once'),
+        ),
+        migrations.AddConstraint(
+            model_name='balance',
+            constraint=models.UniqueConstraint(condition=models.Q(('token', None)), fields=('look',), name='balance_of_coin_once'),
         ),
         migrations.AddConstraint(
             model_name='invitation',

@@ -34,6 +34,7 @@ class WeiField(_Text):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["max_length"] = _DIGITS
         super().__init__(*args, **kwargs)
+        self.validators = []  # a text's: they would count the letters of a number; `to_python` knows its range
 
     def deconstruct(self) -> Any:
         """Leave out of migrations what is always the same."""

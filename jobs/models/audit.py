@@ -19,9 +19,9 @@ class Act(models.TextChoices):
     EMAIL_CHANGED = "account.email_changed", "Changed e-mail addresses"
     FACTOR_ADDED = "account.factor_added", "Added a second factor"
     FACTOR_REMOVED = "account.factor_removed", "Removed a second factor"
-    FACTOR_SEALED_AGAIN = "account.factor_sealed_again", "Encrypted a second factor with a new key"
+    FACTOR_SEALED_AGAIN = "account.factor_sealed_again", "Sealed a second factor anew"
     SESSIONS_ENDED = "account.sessions_ended", "Signed out other sessions"
-    PROFILE_CHANGED = "account.profile_changed", "Changed their profile"
+    PROFILE_CHANGED = "account.profile_changed", "Changed the profile"
 
     TEAM_MADE = "team.made", "Made a team"
     SETTINGS_CHANGED = "team.settings_changed", "Changed the team's settings"

@@ -16,6 +16,7 @@ from jobs.models.networks import Environment, Node
 from jobs.models.teams import Team, User
 from jobs.models.wallets import Wallet
 
+BEFORE_RUNNING = frozenset({State.REQUESTED, State.PAYING, State.PAID, State.STARTING})
 # How the verdict about a job ends it once its results are collected. Source: jobs.ocean.compute.Verdict.state
 OUTCOMES = {"succeeded": State.SUCCEEDED, "failed": State.FAILED, "cancelled": State.CANCELLED}
 # What people may want to be told of by e-mail.
@@ -313,6 +314,12 @@ class Job(models.Model):
     def needs_price(self) -> bool:
         """Whether somebody has to look at a price before the same job is launched again."""
         return not self.free or bool(self.most)
+
+    @property
+    def may_spend_yet(self) -> bool:
+        """Whether a job that waits for a person may send transactions, or have a node lock what it costs, if it goes on."""
+        costs = not self.free or bool(self.most) or self.node.can.orders
+        return costs and self.attention_from in BEFORE_RUNNING
 
     @property
     def algorithm_name(self) -> str:

@@ -96,7 +96,10 @@ class Balance(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["look", "token"], name="balance_once", nulls_distinct=False)
+            models.UniqueConstraint(fields=["look", "token"], name="balance_once"),
+            models.UniqueConstraint(
+                fields=["look"], condition=models.Q(token=None), name="balance_of_coin_once"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -55,7 +55,7 @@ def default_wallet(*, team_id: int) -> str:
 
     Raises: InvalidInput: the team has none that can be used.
     """
-    usable = Wallet.objects.filter(disabled_at=None, encrypted_key__isnull=False)
+    usable = Wallet.objects.usable().filter(team_id=team_id)
     team = Team.objects.filter(pk=team_id, default_wallet__in=usable)
     label = team.values_list("default_wallet__label", flat=True).first()
     if label is None:

@@ -14,7 +14,8 @@ from zlib import crc32
 from jobs.access import Action, Actor
 from jobs.errors import Missing
 from jobs.lifecycle import TERMINAL, State
-from jobs.models import Job, JobEvent, JobInput, Result, Transaction
+from jobs.models import Job, JobEvent, JobInput, Result, Transaction, WalletGrant
+from jobs.models.jobs import BEFORE_RUNNING
 from jobs.ocean.compute import Capabilities
 from jobs.selectors import amounts, costs, logs
 from jobs.selectors.costs import Costs
@@ -31,7 +32,6 @@ TYPICAL_OF_JOBS = 20
 ALGORITHM_LOG = "algorithmLog"
 # Where transactions change under an open page; and where a job has not been sent to a node yet.
 _PAYS = frozenset({State.PAYING, State.NEEDS_ATTENTION})
-_BEFORE_START = frozenset({State.REQUESTED, State.PAYING, State.PAID, State.STARTING})
 _TOLD_OTHERWISE = frozenset({Result.Status.ARCHIVED, Result.Status.REMOVED})
 _SHOWN_SUFFIXES = (
     {".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg"},
@@ -115,7 +115,8 @@ class JobPage:
     orders: None where nothing is ordered or paid. costs: None where money has nothing to do with it; billed: its service
     takes money for it although it failed or was stopped. needs_price: it is not run again without a look at its price.
     may_rerun: as it is; may_launch: with changes. may_choose: it waits for a person before it was started, and may be
-    launched elsewhere. log_mode: empty for whoever may see no logs.
+    launched elsewhere. lacks_grant: going on may spend from the wallet, and its use is not granted to this person.
+    log_mode: empty for whoever may see no logs.
     algorithm_id: None for code of one's own, which is own_code then.
     removed_at: when the team's rule removed files of it; log_removed_at: when its log was among them.
     """
@@ -133,6 +134,7 @@ class JobPage:
     needs_price: bool
     needs_decision: bool
     may_go_on: bool
+    lacks_grant: bool
     may_give_up: bool
     may_choose: bool
     steps: tuple[Step, ...]
@@ -225,6 +227,7 @@ def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
     lines = rows_of(paid, actor=actor, known=known, now=now)
     mine = actor.may_stop(owner_id=job.owner_id)
     stoppable = word.active and state != State.COLLECTING
+    lacks_grant = _lacks_grant(job, actor=actor) if state == State.NEEDS_ATTENTION else False
     return JobPage(
         id=job.pk,
         name=job.name,
@@ -239,12 +242,13 @@ def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
         may_share=actor.may_share(owner_id=job.owner_id),
         needs_price=job.needs_price,
         needs_decision=state == State.NEEDS_ATTENTION,
-        may_go_on=state == State.NEEDS_ATTENTION and mine and actor.may(Action.LAUNCH),
+        may_go_on=state == State.NEEDS_ATTENTION and mine and actor.may(Action.LAUNCH) and not lacks_grant,
+        lacks_grant=lacks_grant,
         may_give_up=state == State.NEEDS_ATTENTION and mine,
         may_choose=state == State.NEEDS_ATTENTION
         and mine
         and actor.may(Action.LAUNCH)
-        and job.attention_from in _BEFORE_START
+        and job.attention_from in BEFORE_RUNNING
         and job.start_sent_at is None
         and not job.node_job_id,
         steps=steps(course=course, usual=usual),
@@ -292,6 +296,12 @@ def detail(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> JobPage:
         rerun_of=job.rerun_of_id,
         rerun_of_name=job.rerun_of.name if job.rerun_of else "",
     )
+
+
+def _lacks_grant(job: Job, *, actor: Actor) -> bool:
+    if not job.may_spend_yet or actor.user_id is None:
+        return False
+    return not WalletGrant.objects.filter(wallet_id=job.wallet_id, user_id=actor.user_id).exists()
 
 
 def _mark(job: Job, *, transactions: Iterable[Transaction]) -> Mark:

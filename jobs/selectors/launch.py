@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from django.db.models import Exists, OuterRef
+
 from jobs.access import Action, Actor, require
-from jobs.models import Asset, Environment, Node, Team, Wallet
+from jobs.models import Asset, Environment, Node, Team, Wallet, WalletGrant
 from jobs.models.networks import normal_endpoint
 from jobs.selectors.catalogue import Parameter, parameters, trusted
 from jobs.selectors.environments import EnvironmentCard, Symbols, card, symbols
@@ -126,11 +128,12 @@ class Terms:
 
 @dataclass(frozen=True)
 class WalletOption:
-    """A wallet that may launch."""
+    """A wallet that may launch. granted: this person may spend from it; else it launches what sends no transaction."""
 
     id: int
     label: str
     address: str
+    granted: bool = True
 
 
 @dataclass(frozen=True)
@@ -251,7 +254,7 @@ def options(*, actor: Actor) -> LaunchOptions:
         for option in _environment(row, known)
     ]
     environments = tuple(sorted(offered, key=lambda e: not e.free))
-    wallets = _wallets(team_id=actor.team_id)
+    wallets = _wallets(actor)
     team = Team.objects.only("default_wallet", "default_node", "default_environment").get(pk=actor.team_id)
     node = team.default_node_id
     return LaunchOptions(
@@ -349,11 +352,14 @@ def _python_container(containers: Iterable[Mapping[str, Any]]) -> Mapping[str, A
     return next(iter(pythons), PYTHON)
 
 
-def _wallets(*, team_id: int) -> tuple[WalletOption, ...]:
-    usable = Wallet.objects.usable().filter(team_id=team_id).order_by("label", "pk")
+def _wallets(actor: Actor) -> tuple[WalletOption, ...]:
+    mine = WalletGrant.objects.filter(wallet=OuterRef("pk"), user_id=actor.user_id or 0)
+    usable = Wallet.objects.usable().filter(team_id=actor.team_id).annotate(granted=Exists(mine))
     return tuple(
-        WalletOption(id=pk, label=label, address=address)
-        for pk, label, address in usable.values_list("pk", "label", "address")
+        WalletOption(id=pk, label=label, address=address, granted=granted or actor.user_id is None)
+        for pk, label, address, granted in usable.order_by("label", "pk").values_list(
+            "pk", "label", "address", "granted"
+        )
     )
 
 

@@ -63,7 +63,8 @@ def settings(*, actor: Actor) -> SettingsPage:
     nodes = _nodes() if may_change else ()
     places = _places() if may_change else ()
     # A former choice stays among the options: to save the page must not take it away unasked.
-    wallet = _chosen_wallet(team.default_wallet, usable=wallets)
+    mine = team.default_wallet if team.default_wallet and team.default_wallet.team_id == team.pk else None
+    wallet = _chosen_wallet(mine, usable=wallets)
     place = _place(team.default_environment) if team.default_environment else None
     return SettingsPage(
         rules=rules_of(team),
@@ -91,7 +92,7 @@ def rules_of(team: Team) -> Rules:
 
 
 def _wallets(*, team_id: int) -> tuple[Option, ...]:
-    rows = Wallet.objects.filter(team_id=team_id, disabled_at=None, encrypted_key__isnull=False)
+    rows = Wallet.objects.usable().filter(team_id=team_id)
     return tuple(
         Option(id=pk, name=label) for pk, label in rows.order_by("label", "pk").values_list("pk", "label")
     )

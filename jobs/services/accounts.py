@@ -6,16 +6,29 @@ The doors call these inside the transaction of the act itself.
 from __future__ import annotations
 
 from datetime import datetime
+from smtplib import SMTPException
 
+from allauth.account.forms import EmailAwarePasswordResetTokenGenerator
 from allauth.account.models import EmailAddress
+from allauth.account.utils import user_pk_to_url_str
 from allauth.usersessions.models import UserSession
+from django.conf import settings
+from django.core.mail import EmailMessage
 from django.db import transaction
+from django.urls import reverse
 
 from jobs.access import Person
-from jobs.errors import Missing
+from jobs.errors import Missing, PortalError
 from jobs.models import Act, User
 from jobs.services import audit
 from jobs.services.audit import Thing
+
+
+class MailRefused(PortalError):
+    """The mail server did not take a letter."""
+
+    code = "mail_refused"
+
 
 _NAME_KEPT = 100  # of what somebody typed as their name; characters
 
@@ -123,6 +136,31 @@ def verify_email(*, user_id: int, email: str) -> bool:
             user_id=user_id, email=email, defaults={"verified": True, "primary": primary}
         )
     return True
+
+
+def send_password_link(*, user_id: int) -> None:
+    """Send a person a letter with a link to set their password. It is good once, and as long as Django's own links are.
+
+    Raises:
+        MailRefused
+    """
+    user = User.objects.get(pk=user_id)
+    place = {
+        "uidb36": user_pk_to_url_str(user),
+        "key": EmailAwarePasswordResetTokenGenerator().make_token(user),
+    }
+    link = settings.PORTAL_URL.rstrip("/") + reverse("account_reset_password_from_key", kwargs=place)
+    body = (
+        f"An account was made for you at {settings.PORTAL_URL}. Your user name is “{user.get_username()}”.\n\n"
+        f"Set your password here:\n\n{link}\n"
+    )
+    try:
+        EmailMessage("Your account on Ocean Portal", body, to=[user.email]).send()
+    except (OSError, SMTPException) as error:
+        raise MailRefused(
+            f"The mail server did not take the letter to {user.email}: {type(error).__name__}. "
+            "See PORTAL_EMAIL_URL; the sign-in page sends a new link too."
+        ) from error
 
 
 def _record(

@@ -193,8 +193,8 @@ def signed(
     node: Node,
     clock: Clock,
     act: Callable[[Proof], T],
+    call: str,
     once: bool = False,
-    call: str = "a request",
     job: Job | None = None,
     asked_by: int | None = None,
 ) -> T:
@@ -207,7 +207,7 @@ def signed(
     a token nothing is, and there is no entry. A refused nonce (someone else uses the same wallet) means that nothing
     happened: the node's counter is read once and the call repeated with a higher number.
 
-    call, job, asked_by: what for, and for whom (a person's number), as the audit record tells it.
+    call, job, asked_by: what for, such as "start a job", and for whom (a person's number), as the audit record tells it.
     once: it must not happen twice. What stands between may have sent the same bytes two times, and the refusal is of the
     second: then the node's counter is our own number, and nothing is repeated.
 
@@ -247,8 +247,8 @@ def signed_with_key(
     node: Node,
     clock: Clock,
     act: Callable[[Pen], T],
+    call: str,
     once: bool = False,
-    call: str = "a request",
     job: Job | None = None,
     asked_by: int | None = None,
 ) -> T:

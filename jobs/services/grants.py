@@ -1,6 +1,9 @@
 """Gives and takes back the right to spend from a wallet. Who spends needs it beside a role that launches for money.
 
 Nobody's grant is asked for where the portal itself acts, or an operator at the command line.
+
+Whoever gives one holds the lock of the team's row, as those do who change its members: a grant that was given at the moment
+of a removal would outlive it.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from django.db import transaction
 
 from jobs.access import ALLOWED, Action, Actor, require
 from jobs.errors import InvalidInput, Missing, NotAllowed
-from jobs.models import Act, Membership, User, Wallet, WalletGrant
+from jobs.models import Act, Membership, Team, User, Wallet, WalletGrant
 from jobs.models.teams import Role
 from jobs.services import audit
 from jobs.services.audit import Thing
@@ -27,6 +30,8 @@ def grant(*, actor: Actor, wallet_id: int, user_id: int, now: datetime) -> bool:
         InvalidInput: the wallet is disabled or only watched, or the member's role does not launch what costs money.
     """
     with transaction.atomic():
+        # Before the wallet's, and not against those who only refer to the team: a launch locks its wallet, then refers.
+        list(Team.objects.select_for_update(no_key=True).filter(pk=actor.team_id))
         wallet = _wallet(actor=actor, wallet_id=wallet_id)
         require(actor, Action.GRANT_WALLETS)
         refuse_watched(wallet)

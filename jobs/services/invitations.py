@@ -317,6 +317,7 @@ def _of_team(*, actor: Actor, invitation_id: int) -> Invitation:
     invitation = Invitation.objects.filter(team_id=actor.team_id, pk=invitation_id).first()
     if invitation is None:
         raise Missing("There is no such invitation in this team.")
+    require(actor, Action.MANAGE_MEMBERS)
     require_gives(actor, Role(invitation.role))
     return invitation
 

@@ -20,8 +20,6 @@ from jobs.models.jobs import OUTCOMES
 from jobs.services import audit, choosing, grants, tokens
 from jobs.services.choosing import DatasetChoice, LaunchRequest, OwnAlgorithm, Plan
 
-BEFORE_RUNNING = frozenset({State.REQUESTED, State.PAYING, State.PAID, State.STARTING})
-
 
 def launch(*, actor: Actor, request: LaunchRequest, launch_key: uuid.UUID, now: datetime) -> uuid.UUID:
     """Record a job and hand it to the worker; return its id.
@@ -272,7 +270,7 @@ def go_on(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
     _require_stop(actor=actor, job=job)
     if job.state != State.NEEDS_ATTENTION or not job.attention_from:
         return False
-    if _may_spend_yet(job):
+    if job.may_spend_yet:
         require(actor, Action.LAUNCH_PAID)
         grants.require_grant(actor=actor, wallet=job.wallet)
     reason, sentence = _verdict(job)
@@ -332,12 +330,6 @@ def give_up(*, actor: Actor, job_id: uuid.UUID, now: datetime) -> bool:
                 act=Act.JOB_GIVEN_UP, by=actor, now=now, thing=_thing(job), before=before, after=after
             )
     return won
-
-
-def _may_spend_yet(job: Job) -> bool:
-    """Say whether a job that goes on may send transactions, or have a node lock what it costs."""
-    costs = not job.free or bool(job.most) or job.node.can.orders
-    return costs and State(job.attention_from) in BEFORE_RUNNING
 
 
 def _where_to_go_on(job: Job) -> State:

@@ -10,7 +10,7 @@ from django.db import transaction
 from jobs.access import Action, Actor, require
 from jobs.errors import InvalidInput, Missing
 from jobs.models import Act, SpendingLimit, Token, Wallet
-from jobs.ocean.units import from_wei, to_wei
+from jobs.ocean.units import from_wei, plain, to_wei
 from jobs.services import audit, grants
 from jobs.services.audit import Thing
 
@@ -59,5 +59,5 @@ def _told(token: Token, wei: int) -> dict[str, str]:
         "token": token.address,
         "symbol": token.symbol,
         "network": token.network.name,
-        "per_job": f"{from_wei(int(wei), decimals=token.decimals):f}",
+        "per_job": plain(from_wei(int(wei), decimals=token.decimals)),
     }

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from jobs.access import ALLOWED, Action, Actor, require, require_gives
 from jobs.errors import InvalidInput, Missing
@@ -50,10 +51,11 @@ def change_role(*, actor: Actor, member_id: int, role: str, now: datetime) -> bo
         Missing: no such member in this team.
         InvalidInput: no such role, or the team would be without an owner.
     """
+    _require_over(actor=actor, member_id=member_id)
+    given = invitations.role_from(role)
     with transaction.atomic():
         actor, member = _locked(actor=actor, member_id=member_id)
         require_gives(actor, Role(member.role))
-        given = invitations.role_from(role)
         require_gives(actor, given)
         if member.role == given:
             return False
@@ -81,6 +83,7 @@ def remove(*, actor: Actor, member_id: int, hand_on_to: int | None, now: datetim
         Missing: no such member in this team, or nobody to hand on to.
         InvalidInput: it is oneself, the team would be without an owner, or that person cannot take over the jobs.
     """
+    _require_over(actor=actor, member_id=member_id)
     with transaction.atomic():
         actor, member = _locked(actor=actor, member_id=member_id)
         require(actor, Action.MANAGE_MEMBERS)
@@ -88,6 +91,22 @@ def remove(*, actor: Actor, member_id: int, hand_on_to: int | None, now: datetim
             raise InvalidInput("You cannot remove yourself. You can leave the team.", code="oneself")
         require_gives(actor, Role(member.role))
         return _part(actor=actor, member=member, act=Act.MEMBER_REMOVED, hand_on_to=hand_on_to, now=now)
+
+
+def expel(*, operator: Actor, member_id: int, now: datetime) -> Parting:
+    """Take a person out of a team as an operator does, who need not be in it and may be that person.
+
+    Their jobs under way are stopped; all else ends as in `remove`.
+
+    operator: as an owner of the team.
+    Raises:
+        Missing: no such member in this team.
+        InvalidInput: the team would be without an owner.
+    """
+    with transaction.atomic():
+        member = _member(_lock(operator.team_id), member_id=member_id)
+        require(operator, Action.MANAGE_MEMBERS)
+        return _part(actor=operator, member=member, act=Act.MEMBER_REMOVED, hand_on_to=None, now=now)
 
 
 def leave(*, actor: Actor, hand_on_to: int | None, now: datetime) -> Parting:
@@ -102,14 +121,20 @@ def leave(*, actor: Actor, hand_on_to: int | None, now: datetime) -> Parting:
         return _part(actor=actor, member=member, act=Act.LEFT, hand_on_to=hand_on_to, now=now)
 
 
+def _require_over(*, actor: Actor, member_id: int) -> None:
+    """Ask before anything is locked whether there is such a member, and then whether the actor manages members."""
+    if not Membership.objects.filter(team_id=actor.team_id, pk=member_id).exists():
+        raise Missing("There is no such member in this team.")
+    require(actor, Action.MANAGE_MEMBERS)
+
+
 def _locked(*, actor: Actor, member_id: int | None) -> tuple[Actor, Membership]:
     """Lock the team, and return the actor as they are now, and a member: None is the actor.
 
     Two owners who demote each other at the same moment both came as owners; the second is none any more.
     Raises: Missing.
     """
-    Team.objects.select_for_update().get(pk=actor.team_id)
-    rows = Membership.objects.filter(team_id=actor.team_id).select_related("user", "team")
+    rows = _lock(actor.team_id)
     if actor.user_id is not None:  # the operator's own acts have no membership
         own = rows.filter(user_id=actor.user_id).first()
         if own is None:
@@ -117,10 +142,20 @@ def _locked(*, actor: Actor, member_id: int | None) -> tuple[Actor, Membership]:
         actor = replace(actor, role=Role(own.role))
         if member_id is None:
             return actor, own
-    member = rows.filter(pk=member_id or 0).first()
+    return actor, _member(rows, member_id=member_id or 0)
+
+
+def _lock(team_id: int) -> QuerySet[Membership]:
+    """Lock the team; return its members, to be read from now on."""
+    Team.objects.select_for_update().get(pk=team_id)
+    return Membership.objects.filter(team_id=team_id).select_related("user", "team")
+
+
+def _member(rows: QuerySet[Membership], *, member_id: int) -> Membership:
+    member = rows.filter(pk=member_id).first()
     if member is None:
         raise Missing("There is no such member in this team.")
-    return actor, member
+    return member
 
 
 def _keep_an_owner(member: Membership) -> None:
@@ -152,7 +187,7 @@ def _part(*, actor: Actor, member: Membership, act: Act, hand_on_to: int | None,
         # What is being fetched has ended at its node: there is nothing to stop.
         stopped=tuple(job for job in jobs if heir is None and not _is_over(job)),
         grants=tuple(grants.select_related("wallet").order_by("pk")),
-        links=tuple(links.order_by("pk")),
+        links=tuple(links.select_related("job").order_by("pk")),
         invitations=invitations.revoke_all_to(team_id=member.team_id, user_id=member.user_id, now=now),
     )
     grants.delete()
@@ -228,18 +263,11 @@ def _write_down(
     who = {"user": member.user_id, "name": str(member.user)}
     for job in left.handed_on:
         after = {"owner": heir.user_id, "name": str(heir.user)} if heir is not None else None
-        note(
-            Act.JOB_HANDED_ON,
-            Thing(kind="job", id=str(job.pk), name=job.name),
-            {"owner": member.user_id},
-            after,
-        )
+        note(Act.JOB_HANDED_ON, _about(job), {"owner": member.user_id, "name": str(member.user)}, after)
     for grant in left.grants:
         note(Act.GRANT_TAKEN, Thing(kind="wallet", id=str(grant.wallet_id), name=grant.wallet.label), who)
     for link in left.links:
-        note(
-            Act.SHARE_REVOKED, Thing(kind="link", id=str(link.pk), name=link.label), {"job": str(link.job_id)}
-        )
+        note(Act.SHARE_REVOKED, _about(link.job), {"link": link.pk, "for": link.label} | who)
     for invitation in left.invitations:
         note(Act.INVITATION_REVOKED, invitation, who)
     note(
@@ -252,3 +280,7 @@ def _write_down(
 
 def _thing(member: Membership) -> Thing:
     return Thing(kind="member", id=str(member.user_id), name=str(member.user))
+
+
+def _about(job: Job) -> Thing:
+    return Thing(kind="job", id=str(job.pk), name=job.name)

@@ -42,8 +42,8 @@ def want(*, actor: Actor, wallet_id: int, node_id: int, now: datetime) -> None:
         NotAllowed, Missing
         InvalidInput: the wallet cannot sign, the node gives no tokens, or the token is wanted already.
     """
-    require(actor, Action.MANAGE_WALLETS)
     wallet = _wallet(actor=actor, wallet_id=wallet_id)
+    require(actor, Action.MANAGE_WALLETS)
     node = Node.objects.filter(pk=node_id).first()
     if node is None or not node.can.tokens:
         raise InvalidInput("Choose one of the nodes that give tokens.", field="node", code="no_node")
@@ -77,11 +77,11 @@ def give_back(*, actor: Actor, wallet_id: int, token_id: int, now: datetime) -> 
         NotAllowed, Missing
         InvalidInput: that is under way already.
     """
-    require(actor, Action.MANAGE_WALLETS)
     wallet = _wallet(actor=actor, wallet_id=wallet_id)
     row = NodeToken.objects.select_related("node").filter(pk=token_id, wallet=wallet).first()
     if row is None:
         raise Missing("This wallet has no such token.")
+    require(actor, Action.MANAGE_WALLETS)
     with transaction.atomic():
         if not _unwanted(NodeToken.objects.filter(pk=row.pk), now=now):
             raise InvalidInput("The token is being given back already.", field="")
@@ -166,7 +166,7 @@ def _get(*, row: NodeToken, backend: ComputeBackend, clock: Clock) -> None:
 
     try:
         signed_with_key(
-            backend=backend, wallet=row.wallet, node=row.node, clock=clock, act=ask, call="asking for a token"
+            backend=backend, wallet=row.wallet, node=row.node, clock=clock, act=ask, call="ask for a token"
         )
     except (OceanError, OutOfBudget) as error:
         if asked and not getattr(error, "maybe_happened", False):
@@ -205,7 +205,7 @@ def _invalidate(text: str, *, row: NodeToken, backend: ComputeBackend, clock: Cl
             node=row.node,
             clock=clock,
             act=lambda pen: backend.invalidate_token(proof=pen, token=text),
-            call="giving a token back",
+            call="give a token back",
         )
     except Rejected as error:
         if error.code != "token":  # that one says that it is gone there already

@@ -26,7 +26,7 @@ from jobs.ocean.compute import ComputeBackend, JobReport, same_job
 from jobs.ocean.errors import OceanError
 from jobs.ocean.transactions import Receipt
 from jobs.ocean.units import Address
-from jobs.services import effects, escrows, settling, tokens
+from jobs.services import effects, escrows, settling, tokens, verifying
 from jobs.services.budget import OutOfBudget, Purpose
 from jobs.services.gateway import Clock, NoChain, open_chain, open_node
 
@@ -35,6 +35,8 @@ YOUNG = timedelta(days=30)
 PARTS = 30  # in so many days the daily run has asked about every old transaction once more
 WAITS_TOO_LONG = timedelta(minutes=10)
 KEPT = 30  # comparisons that are remembered
+LAST_ENTRIES = 5_000  # of the audit record that each comparison looks at: under a second
+FAULTS_MAX = 20  # of it that are told
 IN_A_BLOCK = (Transaction.Status.CONFIRMED, Transaction.Status.REVERTED, Transaction.Status.CANCELLED)
 
 
@@ -53,7 +55,7 @@ def compare(*, clock: Clock, everything: bool = True) -> tuple[Difference, ...]:
     everything: the old transactions too, all of them.
     """
     now = clock()
-    found = [*_chains(now=now, everything=everything, clock=clock), *_nodes(clock=clock)]
+    found = [*_chains(now=now, everything=everything, clock=clock), *_nodes(clock=clock), *_record()]
     Reconciliation.objects.create(at=now, differences=[asdict(difference) for difference in found])
     old = Reconciliation.objects.order_by("-at", "-pk").values_list("pk", flat=True)[KEPT:]
     Reconciliation.objects.filter(pk__in=list(old)).delete()
@@ -64,6 +66,14 @@ def is_due(*, now: datetime) -> bool:
     """Say whether the last comparison is a day old; never where nothing was ever sent."""
     last = Reconciliation.objects.order_by("-at").first()
     return (last is None or last.at <= now - EVERY) and Transaction.objects.exists()
+
+
+def _record() -> Iterator[Difference]:
+    """Look at the end of the audit record; all of it is what the command verify_audit is for."""
+    faults: list[verifying.Fault] = []
+    verifying.verify(tell=faults.append, last=LAST_ENTRIES)
+    for fault in faults[:FAULTS_MAX]:
+        yield Difference("audit_record", str(fault.number), fault.sentence)
 
 
 def _chains(*, now: datetime, everything: bool, clock: Clock) -> Iterator[Difference]:

@@ -134,15 +134,13 @@ def open_archived(result: Result) -> OpenedResult:
     Raises:
         Missing: its file is not in the archive.
     """
-    if result.status != Result.Status.ARCHIVED or not default_storage.exists(_stored(result)):
-        raise Missing("This result is not in the portal's archive.")
     name = PurePosixPath(result.path or result.name).name
     return OpenedResult(
         name=name,
         size=result.size or 0,
         sha256=result.sha256,
         content_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
-        stream=default_storage.open(_stored(result), "rb"),
+        stream=_open(result),
     )
 
 
@@ -165,7 +163,7 @@ def peek(
     """
     result = _archived(actor=actor, job_id=job_id, result_id=result_id)
     _note_look(actor=actor, result=result, now=now)
-    with default_storage.open(_stored(result), "rb") as stream:
+    with _open(result) as stream:
         if from_end and (result.size or 0) > max_bytes:
             stream.seek((result.size or 0) - max_bytes)
         return bytes(stream.read(max_bytes))
@@ -209,6 +207,11 @@ def _archived(*, actor: Actor, job_id: uuid.UUID, result_id: int) -> Result:
     if result is None:
         raise Missing("There is no such result in this team.")
     require(actor, Action.SEE_LOGS if result.is_log else Action.SEE_RESULTS)
+    _refuse_absent(result)
+    return result
+
+
+def _refuse_absent(result: Result) -> None:
     if result.removed_at is not None:
         raise Missing(
             f"This result was removed on {result.removed_at:%Y-%m-%d} by the team's rule for how long results are kept.",
@@ -216,7 +219,15 @@ def _archived(*, actor: Actor, job_id: uuid.UUID, result_id: int) -> Result:
         )
     if result.status != Result.Status.ARCHIVED or not default_storage.exists(_stored(result)):
         raise Missing("This result is not in the portal's archive.")
-    return result
+
+
+def _open(result: Result) -> IO[bytes]:
+    """Open an archived file. The team's rule may remove it after its row was read."""
+    _refuse_absent(result)
+    try:
+        return default_storage.open(_stored(result), "rb")
+    except FileNotFoundError:
+        raise Missing("This result is not in the portal's archive any more.") from None
 
 
 def _collect(*, job: Job, holder: str, clock: Clock) -> None:

@@ -30,7 +30,7 @@ def ensure_member(
     team_id: int,
     username: str,
     email: str,
-    password: str,
+    password: str | None,
     role: Role,
     full_name: str = "",
     staff: bool = False,
@@ -38,6 +38,7 @@ def ensure_member(
     """Make a person and their membership if they are not there; return whether the person is new.
 
     A person who exists keeps their password and names. An operator says whose the address is, so it counts as verified.
+    password: None for somebody who sets one with a link.
     """
     with transaction.atomic():
         user, new = User.objects.get_or_create(username=username, defaults={"email": email})

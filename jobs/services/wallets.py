@@ -204,6 +204,7 @@ def add_row(
     return Wallet.objects.get(pk=known.pk)
 
 
+@sensitive_variables()
 def _add(*, actor: Actor, label: str, key: bytes, how: How, now: datetime) -> int:
     address = Signer(key).address
     with transaction.atomic():

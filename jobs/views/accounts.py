@@ -55,9 +55,9 @@ logout = require_POST(account.logout)
 @login_required
 @require_safe
 def sessions(request: HttpRequest) -> HttpResponse:
-    """List where the person is signed in."""
-    found = selector.sessions(user_id=_user_id(request), current_key=request.session.session_key or "")
-    return render(request, "accounts/sessions.html", {"sessions": found})
+    """List where the person is signed in, and what was done with their account."""
+    found = selector.own(user_id=_user_id(request), current_key=request.session.session_key or "")
+    return render(request, "accounts/sessions.html", {"sessions": found.sessions, "acts": found.acts})
 
 
 @login_required

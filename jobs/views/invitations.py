@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -35,7 +36,11 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     look = invitations.look(token=token, user_id=user_id, now=timezone.now())
     if not look.closed:
         request.session["invitation"] = token  # whoever signs up next is let in by it
-    context = {"look": look, "trouble": trouble if not look.closed else ""}
+    context = {
+        "look": look,
+        "trouble": trouble if not look.closed else "",
+        "may_sign_up": settings.SIGN_UP != "closed",
+    }
     status = 410 if look.closed else 400 if trouble else 200
     return render(request, "invitations/invitation.html", context, status=status)
 

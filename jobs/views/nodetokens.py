@@ -19,9 +19,10 @@ from jobs.web import PortalRequest
 @require_POST
 def want(request: PortalRequest, team: str, wallet_id: int) -> HttpResponse:
     """Have the worker get a token of a wallet at a node."""
-    require(request.actor, Action.MANAGE_WALLETS)
     now = timezone.now()
     tokens = selector.of_wallet(actor=request.actor, wallet_id=wallet_id, now=now)
+    # Before the form: whoever may not has no nodes to choose from.
+    require(request.actor, Action.MANAGE_WALLETS)
     form = WantTokenForm(request.POST, tokens=tokens)
     if form.is_valid():
         try:

@@ -35,9 +35,11 @@ def index(request: PortalRequest, team: str) -> HttpResponse:
 @require_GET
 def export(request: PortalRequest, team: str, kind: str) -> HttpResponseBase:
     """Send what is looked for as a file, as it is read."""
+    if kind not in extracts.FORMATS:
+        raise Http404
     require(request.actor, Action.READ_MONEY_RECORD)
     form = RecordForm(request.GET)
-    if kind not in extracts.FORMATS or not form.is_valid():
+    if not form.is_valid():
         raise Http404
     made = extracts.export(actor=request.actor, wanted=form.wanted(), kind=kind, now=timezone.now())
     response = StreamingHttpResponse(made.pieces, content_type=made.content_type)

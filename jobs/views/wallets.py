@@ -26,6 +26,7 @@ from jobs.forms.wallets import (
 from jobs.selectors import balances, nodetokens
 from jobs.selectors import wallet as one
 from jobs.selectors import wallets as selector
+from jobs.services import balances as reading
 from jobs.services import grants, handovers, limits
 from jobs.services import wallets as service
 from jobs.web import PortalRequest, page
@@ -42,8 +43,10 @@ def index(request: PortalRequest, team: str) -> HttpResponse:
 
 @require_safe
 def detail(request: PortalRequest, team: str, wallet_id: int) -> HttpResponse:
-    """Show one wallet: who may spend from it, and what can be done about it."""
-    return _detail(request, wallet_id)
+    """Show one wallet: what it holds, who may spend from it, and what can be done about it."""
+    answer = _detail(request, wallet_id)  # first: another team's wallet is not there to be watched
+    reading.watch(actor=request.actor, wallet_id=wallet_id, now=timezone.now())
+    return answer
 
 
 @require_safe

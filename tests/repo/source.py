@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+HOUSE = ROOT / "jobs" / "README.md"  # where the map is
 TEMPLATES = ROOT / "templates"
 
 # Where there is no git (an unpacked archive): what .gitignore leaves out.
@@ -52,10 +53,10 @@ def settings_names() -> set[str]:
     return {text for text in texts if re.fullmatch(r"[A-Z][A-Z0-9]*_[A-Z0-9_]+", text)}
 
 
-def readme_section(title: str) -> str:
-    """Return a section of the README, without its heading."""
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README.read_text(), re.M | re.S)
-    assert found, f"README.md has no section “{title}”"
+def readme_section(title: str, *, of: Path = README) -> str:
+    """Return a section of a README, without its heading."""
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", of.read_text(), re.M | re.S)
+    assert found, f"{of.relative_to(ROOT)} has no section “{title}”"
     return found[1]
 
 
@@ -65,11 +66,11 @@ def readme_settings() -> set[str]:
 
 
 def readme_map() -> set[str]:
-    """Return the paths of the README's map of the house; a folder ends in a slash.
+    """Return the paths of the map of the house; a folder ends in a slash.
 
     A line is: indentation (two spaces a level), names with one space between them, two spaces, what for.
     """
-    block = re.search(r"```text\n(.*?)```", readme_section("The map of the house"), re.S)
+    block = re.search(r"```text\n(.*?)```", readme_section("Rooms", of=HOUSE), re.S)
     assert block, "the map is a text block"
     paths: set[str] = set()
     above: dict[int, str] = {}

@@ -55,6 +55,26 @@ class TestStart:
             ),
             ({"PORTAL_WALLET_KEYS": ""}, "PORTAL_WALLET_KEYS is missing"),
             ({"PORTAL_WALLET_KEYS": "no-key"}, "PORTAL_WALLET_KEYS is missing or has a part that is no key"),
+            ({"PORTAL_SIGN_UP": "everybody"}, "it has to be open, invitation or closed"),
+            ({"PORTAL_EMAIL_URL": "smtp+tls://mail.example.org"}, "PORTAL_EMAIL_URL begins with a word"),
+            ({"PORTAL_OIDC_NAME": "Harbour Institute"}, "set all four, or none"),
+            (
+                {
+                    "PORTAL_OIDC_NAME": "Harbour Institute",
+                    "PORTAL_OIDC_ISSUER": "https://id.example.org",
+                    "PORTAL_OIDC_CLIENT_ID": "portal",
+                },
+                "set all four, or none",
+            ),
+            (
+                {
+                    "PORTAL_OIDC_NAME": "Harbour Institute",
+                    "PORTAL_OIDC_ISSUER": "http://id.example.org",
+                    "PORTAL_OIDC_CLIENT_ID": "portal",
+                    "PORTAL_OIDC_CLIENT_SECRET": "secret",
+                },
+                "PORTAL_OIDC_ISSUER has to be an https address",
+            ),
         ],
     )
     def test_is_refused_with_a_sentence_without_the_secrets(
@@ -76,6 +96,11 @@ class TestStart:
             "PORTAL_HOSTS": "portal.example.org",
             "PORTAL_ORIGINS": "https://portal.example.org",
             "PORTAL_BEHIND_PROXY": "true",
+            "PORTAL_EMAIL_URL": "submission://portal:secret@mail.example.org",
+            "PORTAL_OIDC_NAME": "Harbour Institute",
+            "PORTAL_OIDC_ISSUER": "https://id.example.org",
+            "PORTAL_OIDC_CLIENT_ID": "portal",
+            "PORTAL_OIDC_CLIENT_SECRET": "secret",
         }
 
         done = manage("check", "--deploy", "--fail-level", "WARNING", var=tmp_path, **SECRETS, **production)

@@ -12,14 +12,30 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.db import DatabaseError
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from jobs.lifecycle import State
-from jobs.models import Act, Asset, AuditEntry, EscrowAccount, Job, JobEvent, Transaction
-from jobs.services import audit
+from jobs.models import (
+    Act,
+    Asset,
+    AuditEntry,
+    EscrowAccount,
+    Invitation,
+    Job,
+    JobEvent,
+    Letter,
+    Membership,
+    NodeToken,
+    SpendingLimit,
+    Transaction,
+    Wallet,
+)
+from jobs.models.teams import Role
+from jobs.services import invitations, vault
 from jobs.services.verifying import verify
 from tests import builders
 from tests.conftest import Cast
@@ -27,6 +43,20 @@ from tests.ocean.test_ddo import ALGORITHM, DID, recorded
 from tests.repo.source import ROOT
 from tests.services.fakes import FakeNode
 
+CHANGED = (
+    Job,
+    JobEvent,
+    Transaction,
+    Asset,
+    EscrowAccount,
+    AuditEntry,
+    Invitation,
+    Letter,
+    Membership,
+    NodeToken,
+    Wallet,
+    SpendingLimit,
+)
 KEY = "0b5d1c9e-0000-4000-8000-000000000001"
 FROM = "192.0.2.7"
 DUMMIES: dict[str, Any] = {
@@ -73,6 +103,31 @@ class World:
         """Make a place in an escrow."""
         return builders.make_account(wallet=self.wallet, **values)
 
+    def invitation(self) -> int:
+        """Make an invitation that was sent an hour ago."""
+        return Invitation.objects.create(
+            team=self.cast.team,
+            email="dora@example.org",
+            role=Role.VIEWER,
+            created_at=timezone.now() - timedelta(hours=1),
+            expires_at=timezone.now() + timedelta(days=1),
+        ).pk
+
+    def bob(self, role: Role = Role.LAUNCHER) -> int:
+        """Return the number of Bob's membership."""
+        membership = Membership.objects.get(user=self.cast.bob)
+        Membership.objects.filter(pk=membership.pk).update(role=role)
+        return membership.pk
+
+    def token(self) -> int:
+        """Make a token at the node."""
+        return NodeToken.objects.create(
+            wallet=self.wallet,
+            node=self.node,
+            encrypted_token=vault.seal(b"the token"),
+            expires_at=timezone.now() + timedelta(days=1),
+        ).pk
+
     def result(self) -> dict[str, Any]:
         """Make a result; return what its address needs."""
         row = builders.make_result(job=self.job(State.SUCCEEDED))
@@ -81,13 +136,17 @@ class World:
 
 @dataclass(frozen=True)
 class Row:
-    """What is sent to an address, and the entry that is written. kind: of what it was done to; "" is nothing."""
+    """What is sent to an address, and the entry that is written. kind: of what it was done to; "" is nothing.
+
+    also: entries of what the act brings with it.
+    """
 
     act: Act
     kind: str
     make: Callable[[World], Mapping[str, Any]] = lambda world: {}
     data: Callable[[World], Mapping[str, Any]] = lambda world: {}
     method: str = "post"
+    also: tuple[Act, ...] = ()
 
 
 def launched(world: World) -> dict[str, Any]:
@@ -109,6 +168,12 @@ def over(world: World) -> dict[str, Any]:
     """Return an account whose locks, of two payees, are over their time."""
     locks = [builders.make_lock(id=str(i), payee=f"0x{i:040x}", expires_at=1) for i in (1, 2)]
     return {"account_id": world.account(locks=locks).pk}
+
+
+def with_another_owner(world: World) -> dict[str, Any]:
+    """Make Bob an owner too, so that Alice can leave."""
+    world.bob(Role.OWNER)
+    return {}
 
 
 TABLE: dict[str, Row] = {
@@ -138,6 +203,40 @@ TABLE: dict[str, Row] = {
         Act.TRANSACTION_CANCELLED, "transaction", lambda w: {"transaction_id": w.transaction().pk}
     ),
     "transactions-fill": Row(Act.GAP_FILLED, "transaction", lambda w: {"transaction_id": w.transaction().pk}),
+    "members-invite": Row(
+        Act.INVITED,
+        "invitation",
+        data=lambda w: {"invite-email": "dora@example.org", "invite-role": "viewer"},
+    ),
+    "members-resend": Row(Act.INVITED_AGAIN, "invitation", lambda w: {"invitation_id": w.invitation()}),
+    "members-revoke": Row(Act.INVITATION_REVOKED, "invitation", lambda w: {"invitation_id": w.invitation()}),
+    "members-role": Row(
+        Act.ROLE_CHANGED, "member", lambda w: {"member_id": w.bob()}, lambda w: {"role": "curator"}
+    ),
+    "members-remove": Row(Act.MEMBER_REMOVED, "member", lambda w: {"member_id": w.bob()}),
+    "members-leave": Row(Act.LEFT, "member", with_another_owner),
+    "wallets-generate": Row(
+        Act.WALLET_ADDED, "wallet", data=lambda w: {"new-label": "harbour"}, also=(Act.GRANTED,)
+    ),
+    "wallets-disable": Row(Act.WALLET_DISABLED, "wallet", lambda w: {"wallet_id": w.wallet.pk}),
+    "wallets-limit": Row(
+        Act.LIMIT_SET,
+        "wallet",
+        data=lambda w: {
+            "limit-wallet": w.wallet.pk,
+            "limit-token": builders.make_token().pk,
+            "limit-amount": "2",
+        },
+    ),
+    "wallets-tokens": Row(
+        Act.NODE_TOKEN_WANTED,
+        "wallet",
+        lambda w: {"wallet_id": w.wallet.pk},
+        lambda w: {"token-node": w.node.pk},
+    ),
+    "wallets-tokens-give-back": Row(
+        Act.NODE_TOKEN_GIVEN_BACK, "wallet", lambda w: {"wallet_id": w.wallet.pk, "token_id": w.token()}
+    ),
     # Looked at, and in the record all the same.
     "result-detail": Row(Act.LOOKED, "job", World.result, method="get"),
     "result-inline": Row(Act.LOOKED, "job", World.result, method="get"),
@@ -147,17 +246,38 @@ TABLE: dict[str, Row] = {
 
 # Their own tests count the entries; the file is named.
 ELSEWHERE: dict[str, str] = {
-    "wallets-generate": "tests/services/test_wallets.py",
-    "wallets-import": "tests/services/test_wallets.py",
-    "wallets-disable": "tests/services/test_wallets.py",
-    "wallets-limit": "tests/services/test_limits.py",
-    "login": "tests/views/test_accounts.py",
-    "logout": "tests/views/test_accounts.py",
+    **dict.fromkeys(
+        ("wallets-import", "wallets-watch", "wallets-enable"),
+        "tests/services/test_wallets.py",
+    ),
+    "wallets-hand-over": "tests/services/test_handovers.py",
+    **dict.fromkeys(("wallets-grant", "wallets-take-back"), "tests/services/test_grants.py"),
+    **dict.fromkeys(("login", "logout", "sessions-end", "organisation"), "tests/views/test_accounts.py"),
+    **dict.fromkeys(
+        (
+            *("account_change_password", "account_confirm_email", "account_email", "account_login"),
+            *("account_logout", "account_reset_password_from_key", "account_set_password", "account_signup"),
+            *("mfa_activate_totp", "mfa_add_webauthn", "mfa_deactivate_totp", "mfa_generate_recovery_codes"),
+            *("mfa_authenticate", "mfa_login_webauthn", "mfa_remove_webauthn"),
+        ),
+        "tests/views/test_accounts.py",
+    ),
+    "invitation": "tests/services/test_audited_acts.py",
+    "profile": "tests/views/test_profile.py",
+    "settings-change": "tests/services/test_settings.py",
+    **dict.fromkeys(("share", "share-revoke", "shared"), "tests/services/test_sharing.py"),
 }
 
 NO_ACTS: dict[str, str] = {
     "launch-quote": "asks what a launch would cost, and changes nothing",
     "escrow-look": "asks for what the worker reads anyway, earlier",
+    "account_reauthenticate": "shows once more who one is, inside of a session",
+    "mfa_reauthenticate": "as above",
+    "mfa_reauthenticate_webauthn": "as above",
+    "account_reset_password": "asks for an e-mail; the new password is in the record",
+    "mfa_download_recovery_codes": "gone: it answers to nobody",
+    "mfa_edit_webauthn": "what a passkey is called",
+    "wallets-balances-look": "asks for what the worker reads anyway, earlier",
     "favicon": "a redirect, which takes every method",
 }
 
@@ -238,8 +358,8 @@ class TestTable:
         answer = send(owner, name, world)
 
         assert answer.status_code in (200, 302, 404 if name == "result-inline" else 200), answer
-        assert [entry.act for entry in entries()] == [row.act]
-        (entry,) = entries()
+        assert [entry.act for entry in entries()] == [row.act, *row.also]
+        entry = entries()[0]
         assert (entry.who, entry.user_number, entry.origin) == ("Alice", world.cast.alice.pk, FROM)
         assert (entry.team_id, entry.kind) == (world.cast.team.pk, row.kind)
         assert abs(entry.at - timezone.now()) < timedelta(minutes=1)
@@ -256,7 +376,7 @@ class TestTable:
         url = reverse(name, kwargs={"team": "coastal", **row.make(world)})
         data = row.data(world)
         before = state_of_all()
-        monkeypatch.setattr(audit, "record", full)
+        monkeypatch.setattr(AuditEntry, "save", full)
 
         with pytest.raises(DatabaseError, match="the disk is full"):
             getattr(owner, row.method)(url, data)
@@ -266,10 +386,7 @@ class TestTable:
 
 def state_of_all() -> dict[str, Any]:
     """Return what any act of the table would change."""
-    return {
-        model.__name__: list(model._default_manager.order_by("pk").values())
-        for model in (Job, JobEvent, Transaction, Asset, EscrowAccount, AuditEntry)
-    }
+    return {model.__name__: list(model._default_manager.order_by("pk").values()) for model in CHANGED}
 
 
 class TestLaunch:
@@ -306,6 +423,22 @@ class TestLaunch:
         assert (ended.act, ended.object_id) == (Act.JOB_GIVEN_UP, str(old.pk))
         assert ended.after == {"state": State.CANCELLED, "replaced by": begun.object_id}
         assert (begun.act, begun.after["in the place of"]) == (Act.JOB_LAUNCHED, str(old.pk))
+
+
+class TestJoin:
+    def test_is_in_the_record_of_the_team(self, world: World) -> None:
+        dora = builders.make_user("dora", email="dora@example.org")
+        EmailAddress.objects.create(user=dora, email=dora.email, verified=True, primary=True)
+        token = invitations.token_of(Invitation.objects.get(pk=world.invitation()))
+        browser = Client(REMOTE_ADDR=FROM)
+        browser.force_login(dora)
+
+        for _ in range(2):
+            browser.post(reverse("invitation", kwargs={"token": token}))
+
+        (entry,) = entries()
+        assert (entry.act, entry.who, entry.origin) == (Act.JOINED, "Dora", FROM)
+        assert (entry.team_id, entry.after["role"]) == (world.cast.team.pk, "viewer")
 
 
 class TestNothing:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from io import StringIO
 from types import SimpleNamespace
 
 import pytest
+from allauth.account.models import EmailAddress
+from django.core.mail import EmailMessage
 from django.core.management import CommandError, call_command
+from django.test import Client
+from pytest_django import Settings
 
 from jobs.management.commands import create_team
 from jobs.models import Membership, Team, User
@@ -159,3 +164,40 @@ class TestCreateTeam:
 
         with pytest.raises(CommandError, match="set PORTAL_OWNER_PASSWORD"):
             run()
+
+    def test_sends_a_link_in_the_place_of_a_password(
+        self, monkeypatch: pytest.MonkeyPatch, mailoutbox: list[EmailMessage], client: Client
+    ) -> None:
+        monkeypatch.delenv("PORTAL_OWNER_PASSWORD")
+
+        out, _ = run("--send-link")
+        (letter,) = mailoutbox
+        link = re.search(r"https?://[^/]+(/accounts/password/reset/key/\S+)", str(letter.body))
+        assert link
+        form = client.get(link[1], follow=True)
+        client.post(form.redirect_chain[-1][0], {"password1": GOOD_PASSWORD, "password2": GOOD_PASSWORD})
+
+        assert letter.to == ["ada@example.org"]
+        assert "on its way to ada@example.org" in out
+        assert User.objects.get().check_password(GOOD_PASSWORD)
+
+    def test_sends_no_link_to_nowhere(self) -> None:
+        with pytest.raises(CommandError, match="needs --email"):
+            run("--send-link", email="")
+
+        assert not User.objects.exists()
+
+    def test_tells_when_the_link_could_not_be_sent(self, settings: Settings) -> None:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+
+        with pytest.raises(CommandError, match="did not take the letter"):
+            run("--send-link")
+
+        assert Membership.objects.get().role == Role.OWNER
+
+    def test_counts_the_address_as_verified(self) -> None:
+        run(email="Ada@Example.org")
+
+        assert EmailAddress.objects.get().email == "ada@example.org"
+        assert EmailAddress.objects.get().verified

@@ -32,7 +32,7 @@ NOW_MS = int(NOW.timestamp() * 1000)
 
 
 def act_signed(place: Place, far: FakeNode, clock: Clock, act: Any = None, **values: Any) -> Any:
-    given = {"wallet": place.wallet, "node": place.node} | values
+    given = {"wallet": place.wallet, "node": place.node, "call": "ask"} | values
     return signed(backend=far, clock=clock, act=act or (lambda proof: proof), **given)
 
 

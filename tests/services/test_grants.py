@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 import pytest
@@ -12,12 +13,12 @@ from jobs.errors import InvalidInput, Missing, NotAllowed
 from jobs.lifecycle import State
 from jobs.models import Act, AuditEntry, Job, Membership, Team, Wallet, WalletGrant
 from jobs.models.teams import Role
-from jobs.services import grants, launching, teams
+from jobs.services import grants, launching, members, teams
 from jobs.services.choosing import DatasetChoice, LaunchRequest
 from tests import builders
 from tests.builders import NOW
 from tests.conftest import Cast
-from tests.services.conftest import Place, actor_for
+from tests.services.conftest import Place, actor_for, run_together
 from tests.services.fakes import queued
 from tests.services.quay import Quay
 from tests.services.test_launching import KEY
@@ -307,3 +308,33 @@ class TestWhoCanGrant:
         Membership.objects.filter(team=team).delete()
 
         assert grants.who_can_grant(team_id=team.pk) == "An owner or treasurer of the team"
+
+
+class TestGrantAtTheMomentOfARemoval:
+    def test_does_not_outlive_it(self, each_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        team = builders.make_team()
+        owner = builders.make_member(team=team, username="alice", role=Role.OWNER)
+        bob = builders.make_member(team=team, username="bob", role=Role.LAUNCHER)
+        actor, wallet = actor_for(owner, team=team, role=Role.OWNER), builders.make_wallet(team=team)
+        member_id = Membership.objects.get(user=bob).pk
+        checked, removed, give = Event(), Event(), grants.give
+
+        def give_late(**values: Any) -> bool:
+            # The member was found; a removal that does not have to wait is over before the grant is written.
+            checked.set()
+            removed.wait(0.5)
+            return give(**values)
+
+        def remove() -> members.Parting:
+            assert checked.wait(10)
+            parting = members.remove(actor=actor, member_id=member_id, hand_on_to=None, now=NOW)
+            removed.set()
+            return parting
+
+        monkeypatch.setattr(grants, "give", give_late)
+        outcomes = run_together(
+            lambda: grants.grant(actor=actor, wallet_id=wallet.pk, user_id=bob.pk, now=NOW), remove
+        )
+
+        assert outcomes == [True, members.Parting(name="Bob", handed_on=0, stopped=0)]
+        assert not WalletGrant.objects.filter(user=bob).exists()

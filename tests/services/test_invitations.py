@@ -420,7 +420,7 @@ class TestAccept:
 
 
 class TestTwoAtOnce:
-    def test_accept_an_invitation_once(self, on_disk: None) -> None:
+    def test_accept_an_invitation_once(self, each_database: str) -> None:
         team = builders.make_team()
         user = builders.make_user("dora")
         builders.make_address(user=user, email=DORA)
@@ -432,7 +432,7 @@ class TestTwoAtOnce:
         assert [type(outcome) for outcome in outcomes].count(NotOpen) == 3
         assert Membership.objects.count() == AuditEntry.objects.count() == 1
 
-    def test_send_it_again_once(self, on_disk: None) -> None:
+    def test_send_it_again_once(self, each_database: str) -> None:
         team = builders.make_team()
         owner = builders.make_member(team=team, username="alice", role=Role.OWNER)
         actor = actor_for(owner, team=team, role=Role.OWNER)

@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from jobs.models import Job, Team, Wallet
 from jobs.services.choosing import CODE_MAX_BYTES
 from tests import builders
+from tests.conftest import Cast
 from tests.services.conftest import Place
 
 RUN = ("--image", "python", "--tag", "3.11-slim", "--entrypoint", "python3 $ALGO")
@@ -69,6 +70,14 @@ class TestWallet:
         launch_job("--algorithm", "Linear regression")
 
         assert Job.objects.get().wallet == place.wallet
+
+    def test_has_to_be_named_where_the_default_is_another_team_s_now(
+        self, place: Place, team: Team, cast: Cast
+    ) -> None:
+        Team.objects.filter(pk=team.pk).update(default_wallet=place.wallet)
+        Wallet.objects.filter(pk=place.wallet.pk).update(team=cast.other_team)
+
+        assert launch_job("--algorithm", "Linear regression", wallet="")[0] == 2
 
     @pytest.mark.parametrize("values", [{"disabled_at": builders.NOW}, {"encrypted_key": None}])
     def test_has_to_be_named_where_the_default_cannot_be_used(

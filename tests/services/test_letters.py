@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import smtplib
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -124,6 +124,21 @@ class TestSend:
         postoffice.meanwhile.append(lambda: letters.send(letter_id=letter.pk, clock=clock, writers=WRITERS))
 
         send(letter, clock)
+
+        assert len(postoffice.taken) == 1
+
+    def test_leaves_it_to_another_process_that_took_it_in_between(
+        self, letter: Letter, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def another_takes_it(letter: Letter, *, now: datetime) -> bool:
+            monkeypatch.undo()
+            send(letter, clock)
+            return True
+
+        # Patched by name: the other process comes between the look and the claim.
+        monkeypatch.setattr(letters, "_has_waited", another_takes_it)
+
+        letters.send(letter_id=letter.pk, clock=clock, writers=WRITERS)
 
         assert len(postoffice.taken) == 1
 
@@ -300,7 +315,7 @@ class TestTask:
 
 
 class TestTwoWorkers:
-    def test_send_a_letter_once(self, on_disk: None, clock: Clock) -> None:
+    def test_send_a_letter_once(self, each_database: str, clock: Clock) -> None:
         post()
         pk = Letter.objects.get().pk
 

@@ -46,14 +46,14 @@ class TestSetLimit:
             limits.set_limit(actor=alice, wallet_id=wallet.pk, token_id=token.pk, amount=amount, now=NOW)
 
         first, second = AuditEntry.objects.order_by("number")
-        told = {"token": STRANGER, "symbol": "USDC", "network": "Sandbox", "per_job": "7.000000"}
+        told = {"token": STRANGER, "symbol": "USDC", "network": "Sandbox", "per_job": "7"}
         assert (first.act, first.object_id, first.before, first.after) == (
             Act.LIMIT_SET,
             str(wallet.pk),
             None,
             told,
         )
-        assert (second.before, second.after) == (told, told | {"per_job": "2.500000"})
+        assert (second.before, second.after) == (told, told | {"per_job": "2.5"})
 
     def test_is_refused_for_what_is_only_watched(self, alice: Actor, team: Team, token: Token) -> None:
         watched = builders.make_wallet(team=team, encrypted_key=None)

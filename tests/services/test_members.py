@@ -434,7 +434,7 @@ class TestTwoOwnersAtOnce:
     @pytest.mark.parametrize(
         "act", ["demote each other", "remove each other", "both leave", "demote themselves"]
     )
-    def test_never_leave_a_team_without_an_owner(self, on_disk: None, act: str) -> None:
+    def test_never_leave_a_team_without_an_owner(self, each_database: str, act: str) -> None:
         team = builders.make_team()
         users = [builders.make_member(team=team, username=name, role=Role.OWNER) for name in ("alice", "zoe")]
         actors = [actor_for(user, team=team, role=Role.OWNER) for user in users]
@@ -452,3 +452,29 @@ class TestTwoOwnersAtOnce:
 
         assert sum(isinstance(outcome, InvalidInput | NotAllowed | Missing) for outcome in outcomes) == 1
         assert Membership.objects.filter(role=Role.OWNER).count() == 1
+
+
+class TestRemovalWhileTheWorkerWorks:
+    def test_neither_hangs_nor_loses_a_move_of_the_job(self, each_database: str) -> None:
+        team = builders.make_team()
+        owner, bob = (
+            builders.make_member(team=team, username=name, role=role)
+            for name, role in (("alice", Role.OWNER), ("bob", Role.LAUNCHER))
+        )
+        actor = actor_for(owner, team=team, role=Role.OWNER)
+        jobs = [builders.make_job(team=team, state=State.STARTING, launched_by=bob) for _ in range(5)]
+        member_id, heir = membership(bob).pk, membership(owner).pk
+
+        def work(job: Job) -> bool:
+            return Job.objects.move(
+                job_id=job.pk, before=State.STARTING, after=State.RUNNING, now=NOW, node_job_id=f"0x{job.pk}"
+            )
+
+        outcomes = run_together(
+            lambda: members.remove(actor=actor, member_id=member_id, hand_on_to=heir, now=NOW),
+            *[lambda job=job: work(job) for job in jobs],
+        )
+
+        assert outcomes[1:] == [True] * 5
+        assert not isinstance(outcomes[0], Exception), outcomes[0]
+        assert set(Job.objects.values_list("state", "handed_to_id")) == {("RUNNING", owner.pk)}

@@ -286,7 +286,12 @@ class TestRenewal:
                 tend(row, clock)
 
         proof = signed(
-            backend=far, wallet=place.wallet, node=place.node, clock=clock, act=lambda proof: proof
+            backend=far,
+            wallet=place.wallet,
+            node=place.node,
+            clock=clock,
+            act=lambda proof: proof,
+            call="ask",
         )
 
         assert isinstance(proof, Pen)
@@ -300,7 +305,12 @@ class TestGiveBack:
         nodetokens.give_back(actor=alice, wallet_id=place.wallet.pk, token_id=row.pk, now=NOW)
 
         proof = signed(
-            backend=far, wallet=place.wallet, node=place.node, clock=clock, act=lambda proof: proof
+            backend=far,
+            wallet=place.wallet,
+            node=place.node,
+            clock=clock,
+            act=lambda proof: proof,
+            call="ask",
         )
         assert isinstance(proof, Pen)
 
@@ -314,7 +324,18 @@ class TestGiveBack:
 
         assert far.tokens == []
         assert not NodeToken.objects.exists()
-        assert AuditEntry.objects.get().act == "wallet.node_token_given_back"
+        assert AuditEntry.objects.filter(act="wallet.node_token_given_back").count() == 1
+
+    def test_tells_the_record_what_each_signature_was_for(
+        self, place: Place, far: FakeNode, clock: Clock, alice: Actor
+    ) -> None:
+        row = had(place, clock)
+        nodetokens.give_back(actor=alice, wallet_id=place.wallet.pk, token_id=row.pk, now=NOW)
+
+        nodetokens.tend(token_id=row.pk, clock=clock)
+
+        entries = AuditEntry.objects.filter(act="wallet.signed").order_by("number")
+        assert [entry.after["call"] for entry in entries] == ["ask for a token", "give a token back"]
 
     def test_is_tried_again_until_the_node_confirms(
         self, place: Place, far: FakeNode, clock: Clock, alice: Actor
@@ -378,8 +399,10 @@ class TestGiveBack:
     def test_of_a_role_without_wallets_is_refused(
         self, place: Place, far: FakeNode, clock: Clock, vera: Actor
     ) -> None:
+        row = had(place, clock)
+
         with pytest.raises(NotAllowed):
-            nodetokens.give_back(actor=vera, wallet_id=place.wallet.pk, token_id=1, now=NOW)
+            nodetokens.give_back(actor=vera, wallet_id=place.wallet.pk, token_id=row.pk, now=NOW)
 
     def test_of_another_wallet_s_token_finds_none(
         self, place: Place, far: FakeNode, clock: Clock, alice: Actor

@@ -107,7 +107,7 @@ class TestTell:
 
         assert not Letter.objects.exists()
 
-    @pytest.mark.usefixtures("on_disk")
+    @pytest.mark.usefixtures("each_database")
     def test_in_threads_writes_once(self, job: Job, clock: Clock) -> None:
         event = move(job)
 

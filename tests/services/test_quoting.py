@@ -15,12 +15,12 @@ from eth_account.messages import encode_defunct
 from jobs.access import Actor
 from jobs.errors import InvalidInput, NotAllowed
 from jobs.lifecycle import State
-from jobs.models import Environment, Job, SpendingLimit, Token, Transaction, Wallet
+from jobs.models import Environment, Job, SpendingLimit, Team, Token, Transaction, Wallet, WalletGrant
 from jobs.ocean import orders
 from jobs.ocean.compute import OrderNeed, ProviderFee
 from jobs.ocean.errors import Unreachable
 from jobs.ocean.units import Address, Wei
-from jobs.services import quoting
+from jobs.services import quoting, teams
 from jobs.services.budget import OutOfBudget
 from jobs.services.choosing import DatasetChoice, LaunchRequest
 from jobs.services.quoting import Quote
@@ -227,6 +227,29 @@ class TestFailure:
 
         assert not Job.objects.exists()
         assert not Transaction.objects.exists()
+
+
+class TestBarred:
+    def test_says_who_can_grant_the_wallet(self, bob: Actor, quay: Quay) -> None:
+        assert ask(quay, bob).barred == ""
+        WalletGrant.objects.all().delete()
+
+        found = ask(quay, bob)
+
+        assert found.barred.startswith("Nobody has granted you the use of the wallet “demo”")
+        assert found.barred.endswith("Alice can grant it to you.")
+
+    def test_is_nobody_from_what_sends_no_transaction(
+        self, bob: Actor, place: Place, far_sides: FarSides, clock: Clock
+    ) -> None:
+        WalletGrant.objects.all().delete()
+
+        assert quoting.quote(actor=bob, request=wanted(place, environment="free"), clock=clock).barred == ""
+
+    def test_is_no_operator_s_command(self, team: Team, quay: Quay) -> None:
+        WalletGrant.objects.all().delete()
+
+        assert ask(quay, teams.operator(team=team.slug)).barred == ""
 
 
 class TestRights:

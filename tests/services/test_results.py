@@ -579,7 +579,7 @@ class TestOpenResult:
 
     def test_is_looked_at_without_an_event(self, vera: Actor, result: Result) -> None:
         def peek(**values: Any) -> bytes:
-            return results.peek(actor=vera, job_id=result.job_id, result_id=result.pk, **values)
+            return results.peek(actor=vera, job_id=result.job_id, result_id=result.pk, now=NOW, **values)
 
         assert peek(max_bytes=3) == b"a,b"
         assert peek(max_bytes=4, from_end=True) == b"1,2\n"[-4:]

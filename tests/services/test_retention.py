@@ -189,7 +189,7 @@ class TestRun:
         retention.run(clock=clock)
         assert stored() == []
 
-    @pytest.mark.usefixtures("on_disk")
+    @pytest.mark.usefixtures("each_database")
     def test_by_two_at_once_tells_it_once(self, job: Job, clock: Clock) -> None:
         run_together(lambda: retention.run(clock=clock), lambda: retention.run(clock=clock))
 
@@ -289,6 +289,23 @@ class TestWhatIsRemoved:
         ):
             with pytest.raises(Missing, match="removed on 2025-11-22 by the team's rule"):
                 ask()
+
+    def test_is_missing_to_whoever_had_read_its_row_just_before(
+        self, job: Job, vera: Actor, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        result = job.results.get(index=0)
+        exists = FileSystemStorage.exists
+
+        def then_removed(storage: FileSystemStorage, name: str) -> bool:
+            there = exists(storage, name)
+            retention.run(clock=clock)
+            return there
+
+        # Patched by name: the worker comes between the look and the opening.
+        monkeypatch.setattr(FileSystemStorage, "exists", then_removed)
+
+        with pytest.raises(Missing, match="not in the portal's archive"):
+            results.open_result(actor=vera, job_id=job.pk, result_id=result.pk, now=NOW)
 
     def test_is_not_fetched_again_with_a_result_that_is_late(
         self, team: Team, far: FakeNode, clock: Clock

@@ -200,7 +200,7 @@ class TestTwoAtOnce:
 
         assert not change(alice, team, shown=shown, name="North")
 
-    @pytest.mark.usefixtures("on_disk")
+    @pytest.mark.usefixtures("each_database")
     def test_in_threads_lose_nothing(self, alice: Actor, team: Team) -> None:
         shown = rules(team)
 

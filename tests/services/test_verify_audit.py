@@ -15,11 +15,12 @@ from django.db.models import F
 
 from jobs.access import Person
 from jobs.models import Act, AuditEntry, AuditHead
-from jobs.services import audit, verifying
+from jobs.services import audit, reconciling, verifying
 from jobs.services.audit import Thing
 from jobs.services.verifying import Fault, Mark, Outcome
 from tests import builders
 from tests.services.databases import unguarded
+from tests.services.fakes import Clock
 from tests.services.test_audit import ODD
 
 
@@ -266,6 +267,19 @@ class TestWhole:
 
         assert (faults, outcome.entries) == ([("changed", 8)], 3)
         assert verify(last=50)[0] == [("changed", 2), ("changed", 8)]
+
+
+@pytest.mark.django_db
+class TestDailyComparison:
+    def test_tells_of_a_fault_at_the_end_of_the_record(self, clock: Clock) -> None:
+        fill()
+        with unguarded():
+            entry(5).update(who="Mallory")
+
+        (difference,) = reconciling.compare(clock=clock)
+
+        assert (difference.kind, difference.about) == ("audit_record", "5")
+        assert "Entry 5 was changed" in difference.sentence
 
 
 @pytest.mark.django_db

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -16,11 +16,13 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs.lifecycle import State
-from jobs.models import Asset, Job, Team, Transaction, User, Wallet
+from jobs.models import Asset, Job, Node, NodeToken, Team, Transaction, User, Wallet
 from jobs.models.teams import Role
+from jobs.services import vault
 from tests import builders
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(24)
+FAR_AWAY = datetime(2100, 1, 1, tzinfo=UTC)
 COLLEAGUE, OUTSIDER, NOBODY, STRANGER = "colleague", "outsider", "nobody", "stranger"
 
 
@@ -47,6 +49,8 @@ def make_world() -> World:
     # No node and no chain can be reached from here: an address of this machine is refused before anything is sent.
     node = builders.make_node(allow_private=False)
     builders.make_environment(node=node)
+    # One more: a wallet asks for a token where it has none yet.
+    builders.make_provider_node(allow_private=False)
     world = World(browsers={STRANGER: Client()})
     coastal, offshore = builders.make_team(), builders.make_team("offshore", name="Offshore Lab")
     for team in (coastal, offshore):
@@ -111,17 +115,27 @@ def _sign_in(world: World, name: str, user: User) -> None:
 def _furnish(world: World, team: Team) -> None:
     """Give a team what belongs to all of it."""
     wallet = builders.make_wallet(team=team)
-    asset = Asset.objects.filter(team=team).first() or builders.make_asset(
-        team=team, node=builders.Node.objects.get()
-    )
+    node = Node.objects.get(dialect=Node.Dialect.OCEAN_NODE)
+    asset = Asset.objects.filter(team=team).first() or builders.make_asset(team=team, node=node)
     account = builders.make_account(wallet=wallet, locks=[builders.make_lock(expires_at=1)])
     guest = builders.make_member(team=team, username=f"{team.slug}-guest", role=Role.VIEWER)
+    builders.make_grant(wallet=wallet, user=guest)
     invitation = builders.make_invitation(team=team, role=Role.VIEWER)
+    token = NodeToken.objects.create(
+        wallet=wallet, node=node, encrypted_token=vault.seal(b"t"), expires_at=FAR_AWAY
+    )
+    laid_up = builders.make_wallet(
+        team=team, label="laid up", address="0x" + "22" * 20, disabled_at=builders.NOW
+    )
     world.things |= {
         ("", team.slug): {},
+        ("disabled wallet", team.slug): {"wallet_id": laid_up.pk},
+        ("format", team.slug): {"kind": "csv"},
         ("member", team.slug): {"member_id": guest.memberships.get().pk},
         ("invitation", team.slug): {"invitation_id": invitation.pk},
+        ("node token", team.slug): {"wallet_id": wallet.pk, "token_id": token.pk},
         ("wallet", team.slug): {"wallet_id": wallet.pk},
+        ("grant", team.slug): {"wallet_id": wallet.pk, "user_id": guest.pk},
         ("asset", team.slug): {"asset_id": asset.pk},
         ("account", team.slug): {"account_id": account.pk},
         ("transaction", team.slug): {"transaction_id": _stuck(wallet).pk},

@@ -21,6 +21,7 @@ from jobs.models import (
     EscrowAccount,
     Job,
     JobEvent,
+    Network,
     NodeToken,
     NonceLease,
     Reconciliation,
@@ -280,6 +281,17 @@ class TestMoney:
 
         assert "Only these are paid" in html
         assert "FixedPrice (the exchange), Escrow" in html
+
+    def test_network_can_be_added(self, operator: Client, records: Job) -> None:
+        form = operator.get(reverse("admin:jobs_network_add")).context["adminform"].form
+        shown = {name: form[name].value() for name in form.fields}
+        entered = {name: value for name, value in shown.items() if value not in (None, False)}
+
+        entered |= {"name": "Polygon", "chain_id": 137, "contracts": "{}", "max_gas_wei": str(10**20)}
+        answer = operator.post(reverse("admin:jobs_network_add"), entered)
+
+        assert answer.status_code == 302
+        assert Network.objects.get(chain_id=137).max_gas_wei == 10**20
 
 
 class TestLogInline:

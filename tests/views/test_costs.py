@@ -294,7 +294,18 @@ class TestWaitingAfterPayment:
             escrow_need=None,
         )
         pay(job), pay(job, 4 * ONE, P.DEPOSIT)
+        builders.granted(job.wallet)
         return job
+
+    def test_offers_to_go_on_to_those_alone_who_may_spend_from_the_wallet(
+        self, bob: Client, waiting: Job
+    ) -> None:
+        waiting.wallet.grants.all().delete()
+
+        html = bob.get(address(waiting)).text
+
+        assert "/go-on/" not in html and "/give-up/" in html
+        assert "the use of the wallet “demo” is not granted to you" in html
 
     def test_says_what_was_paid_and_offers_three_ways(self, bob: Client, waiting: Job) -> None:
         html = bob.get(address(waiting)).text

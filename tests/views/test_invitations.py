@@ -57,6 +57,16 @@ class TestStranger:
 
         assert f'href="/accounts/login/?next={page(invitation)}"' in answer.text
 
+    @pytest.mark.parametrize(
+        ("sign_up", "offered"), [("open", True), ("invitation", True), ("closed", False)]
+    )
+    def test_is_offered_an_account_where_one_can_be_made(
+        self, client: Client, invitation: Invitation, settings: Any, sign_up: str, offered: bool
+    ) -> None:
+        settings.SIGN_UP = sign_up
+
+        assert ("Create an account" in client.get(page(invitation)).text) == offered
+
     def test_brings_the_invitation_along_for_the_sign_up(
         self, client: Client, invitation: Invitation
     ) -> None:

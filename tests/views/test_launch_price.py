@@ -12,7 +12,7 @@ from django.test import Client
 
 from jobs.errors import InvalidInput
 from jobs.lifecycle import State
-from jobs.models import Job, Token
+from jobs.models import Job, Token, WalletGrant
 from jobs.services import choosing, quoting
 from jobs.services.quoting import Amount, Quote, QuoteLine, TokenSum
 from tests import builders
@@ -78,6 +78,7 @@ class FarSide:
             valid_until=NOW,
             troubles=self.troubles,
             plan=plan,
+            barred=quoting._barred(actor=actor, plan=plan),
         )
 
 
@@ -185,6 +186,25 @@ class TestQuote:
 
         assert said in ask(bob, paid(desk))
         assert "hx-swap-oob" not in bob.post(QUOTE, paid(desk)).text
+
+    def test_says_who_can_grant_the_wallet_and_offers_no_launch(
+        self, bob: Client, desk: Desk, far: FarSide
+    ) -> None:
+        WalletGrant.objects.all().delete()
+
+        html = ask(bob, paid(desk))
+
+        assert "Nobody has granted you the use of the wallet" in html
+        assert "Alice can grant it to you." in html
+        assert 'id="launch-go"' not in html and 'name="agreed" value=""' in html
+        assert "2.61" in html  # the price is told all the same
+
+    def test_of_a_free_start_at_a_node_needs_no_grant(self, bob: Client, desk: Desk, far: FarSide) -> None:
+        WalletGrant.objects.all().delete()
+
+        html = ask(bob, desk.filled())
+
+        assert "granted" not in html and 'id="launch-go"' in html
 
     def test_shows_names_as_text(self, bob: Client, desk: Desk, far: FarSide) -> None:
         assert "Iris &lt;b&gt;flowers" in ask(bob, paid(desk))
@@ -330,6 +350,29 @@ class TestLaunch:
         assert 'value="64"' in response.text
         assert 'value="77"' in response.text
         assert far.asked == []
+
+
+class TestLaunchWithoutGrant:
+    def test_is_refused_although_its_price_was_seen_with_one(
+        self, bob: Client, desk: Desk, far: FarSide
+    ) -> None:
+        seen = agreed(ask(bob, paid(desk)))
+        WalletGrant.objects.all().delete()
+
+        answer = bob.post(PAGE, paid(desk, agreed=seen))
+
+        assert (answer.status_code, "Alice can grant it" in answer.text) == (403, True)
+        assert not Job.objects.exists()
+
+    def test_without_a_price_shows_it_and_launches_nothing(
+        self, bob: Client, desk: Desk, far: FarSide
+    ) -> None:
+        WalletGrant.objects.all().delete()
+
+        answer = bob.post(PAGE, paid(desk))
+
+        assert "Nobody has granted you" in answer.text
+        assert not Job.objects.exists()
 
 
 class TestFreeStartWithOrders:

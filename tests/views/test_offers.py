@@ -10,11 +10,11 @@ import pytest
 from django.urls import resolve
 
 from jobs.models.teams import Role
-from tests.views.peopled import COLLEAGUE, World, undone
-from tests.views.test_matrix import HTMX, TABLE, address
+from tests.views.peopled import World, undone
+from tests.views.test_matrix import HTMX, TABLE, address, owners
 
-# What is not offered as a form of its own: asked for by the launch page's script, and with the page that asks how much.
-ELSEWHERE = {"launch-quote"}
+# What no page offers, with the reason.
+NOWHERE: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,20 @@ def offered(world: World, role: Role) -> set[Offer]:
     urls = {
         address(world, line, whose)
         for line in TABLE
-        for whose in (role, COLLEAGUE)
+        for whose in owners(world, line, role)
         if line.get and line.allows(role, own=whose == role)
     }
-    for url in sorted(urls):
+    waiting = sorted(urls)
+    while waiting:
+        url = waiting.pop()
         with undone():
             answer = world.browsers[role].get(url)
         if answer.status_code == 200 and not answer.streaming and "text/html" in answer["Content-Type"]:
             page = Offers(url)
             page.feed(answer.text)
+            tabs = {x.url for x in page.found if x.method == "get" and "?how=" in x.url} - urls
+            urls |= tabs  # a page of several forms shows one at a time
+            waiting += sorted(tabs)
             found |= page.found
         answer.close()
     return found
@@ -113,7 +118,12 @@ class TestPages:
             for line in TABLE
             if line.post
             and any(line.allows(role, own=own) for own in (True, False))
-            and line.name not in ELSEWHERE
+            and line.name not in NOWHERE
         }
 
         assert acts - {offer.name for offer in offered(world, role)} == set()
+
+    def test_offer_what_is_said_to_be_offered_nowhere_to_nobody(self, world: World, role: Role) -> None:
+        assert NOWHERE.keys() & {offer.name for offer in offered(world, role)} == set(), (
+            "take it out of NOWHERE"
+        )

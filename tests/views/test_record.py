@@ -160,7 +160,7 @@ class TestEntries:
 
         assert f'<a href="/coastal/jobs/{job.pk}/">Waves</a>' in html
         assert '<a href="/coastal/catalogue/77/">Buoys</a>' in html
-        assert '<a href="/coastal/wallets/">Main</a>' in html
+        assert '<a href="/coastal/wallets/5/">Main</a>' in html
         assert f'<a href="/coastal/jobs/{job.pk}/">Order</a>' in html
         assert "job Nowhere" in text(html) and ">Nowhere</a>" not in html
 
@@ -302,6 +302,54 @@ class TestFilters:
         assert 'value="bob"' in html
         assert '<option value="wallet.added" selected>' in html
         assert 'href="/coastal/record/export/csv/?who=bob&amp;act=wallet.added"' in html
+
+
+class TestSignatures:
+    @pytest.fixture(autouse=True)
+    def entries(self, cast: Cast) -> None:
+        """A launch between what the worker signed for it."""
+        write(cast.team, Act.SIGNED, who="The worker, for Bob", origin="worker")
+        write(cast.team, Act.JOB_LAUNCHED, who="Bob", after={"free": False})
+        write(cast.team, Act.SIGNED, who="The worker, for Bob", origin="worker")
+
+    @pytest.mark.parametrize("query", ["", "?who=bob", "?signatures=", "?start=2025-01-01"])
+    def test_are_left_out_with_words_and_a_way_to_them(self, alice: Client, query: str) -> None:
+        html = alice.get(PAGE + query).text
+
+        assert numbers(html) == [2]
+        assert "Requests that the worker signed for nodes are left out here; the files have them." in text(
+            html
+        )
+        (way,) = re.findall(r'href="([^"]+)">Show them too', html)
+        assert numbers(alice.get(way.replace("&amp;", "&")).text) == [3, 2, 1]
+
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ("signatures=on", [3, 2, 1]),
+            ("act=wallet", [3, 1]),
+            ("act=wallet.signed", [3, 1]),
+            ("act=job", [2]),
+        ],
+    )
+    def test_are_there_where_they_are_looked_for(self, alice: Client, query: str, found: list[int]) -> None:
+        html = alice.get(f"{PAGE}?{query}").text
+
+        assert numbers(html) == found
+        assert "are left out here" not in html
+
+    def test_are_in_the_exports(self, alice: Client) -> None:
+        lines = alice.get(EXPORT + "jsonl/").getvalue().splitlines()
+
+        assert [json.loads(line)["number"] for line in lines] == [1, 2, 3]
+
+    def test_stay_chosen_on_older_pages(self, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(selector, "PAGE_SIZE", 2)
+
+        html = alice.get(PAGE + "?signatures=on").text
+
+        assert 'href="/coastal/record/?signatures=on&amp;before=2"' in html
+        assert "checked" in html
 
 
 class TestExport:

@@ -95,6 +95,14 @@ class TestPage:
         assert save(alice, name="Ours").status_code == 302
         assert Team.objects.get(pk=cast.team.pk).default_wallet == wallet
 
+    def test_says_nothing_of_a_default_that_is_another_team_s_now(
+        self, alice: Client, vera: Client, cast: Cast
+    ) -> None:
+        wallet = builders.make_wallet(team=cast.other_team, label="handed over")
+        Team.objects.filter(pk=cast.team.pk).update(default_wallet=wallet)
+
+        assert "handed over" not in alice.get(PAGE).text + vera.get(PAGE).text
+
     def test_asks_a_bounded_number_of_questions(
         self, alice: Client, vera: Client, cast: Cast, django_assert_max_num_queries: DjangoAssertNumQueries
     ) -> None:

@@ -62,7 +62,7 @@ def file_of(result: Result) -> str:
 
 
 def entered(**changes: str) -> dict[str, str]:
-    return {"label": "The press", "what": "", "days": "7", "opens_max": ""} | changes
+    return {"label": "The press", "what": "job", "days": "7", "opens_max": ""} | changes
 
 
 def made(answer: Any) -> str:
@@ -112,6 +112,7 @@ class TestTheTeamsPage:
             ({"opens_max": "-1"}, "greater than or equal to 1"),
             ({"opens_max": "9" * 5000}, "Enter a whole number"),
             ({"opens_max": "many"}, "Enter a whole number"),
+            ({"what": ""}, "Choose what it shows."),
             ({"what": "999999"}, "999999 is not one of the available choices"),
         ],
     )

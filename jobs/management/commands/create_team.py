@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from jobs.errors import InvalidInput
 from jobs.models import Membership, Team, User
 from jobs.models.teams import Role
-from jobs.services import teams
+from jobs.services import accounts, teams
 
 PASSWORD_VARIABLE = "PORTAL_OWNER_PASSWORD"  # noqa: S105  # the name of a variable, not a password
 
@@ -23,7 +23,10 @@ PASSWORD_VARIABLE = "PORTAL_OWNER_PASSWORD"  # noqa: S105  # the name of a varia
 class Command(BaseCommand):
     """Make a team and its owner, whatever of the two is missing."""
 
-    help = f"Make a team and its owner. The password is asked for, or read from {PASSWORD_VARIABLE}."
+    help = (
+        f"Make a team and its owner. The password is asked for, or read from {PASSWORD_VARIABLE}, "
+        "or the owner sets it with a link that --send-link sends them."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Describe the options."""
@@ -35,6 +38,10 @@ class Command(BaseCommand):
             "--operator", action="store_true", help="a new owner may also use the admin pages"
         )
 
+        parser.add_argument(
+            "--send-link", action="store_true", help="send a new owner a link to set their password with"
+        )
+
     def handle(self, **options: Any) -> None:
         """Check everything, then write; say what was made and what was there already."""
         slug, username = options["slug"], options["owner"]
@@ -44,7 +51,10 @@ class Command(BaseCommand):
             **({} if team else {"team": Team(slug=slug, name=options["name"])}),
             **({} if person else {"owner": User(username=username, email=options["email"])}),
         )
-        password = "" if person else _password(User(username=username, email=options["email"]))
+        by_link = options["send_link"] and person is None
+        if by_link and not options["email"]:
+            raise CommandError("--send-link needs --email: where is the link to go?")
+        password = None if person or by_link else _password(User(username=username, email=options["email"]))
         try:
             team_id = teams.ensure_team(slug=slug, name=options["name"])
         except InvalidInput as error:
@@ -58,7 +68,21 @@ class Command(BaseCommand):
             staff=options["operator"],
         )
         self.stdout.write(f"Team “{slug}” {'was there already' if team else 'is made'}.")
+        if by_link:
+            self._send_link(username=username, email=options["email"])
         self._tell_of_owner(team_id=team_id, person=person, username=username, operator=options["operator"])
+
+    def _send_link(self, *, username: str, email: str) -> None:
+        """Send the link; the team and its owner are there either way.
+
+        Raises:
+            CommandError: the mail server did not take it.
+        """
+        try:
+            accounts.send_password_link(user_id=User.objects.get(username=username).pk)
+        except accounts.MailRefused as error:
+            raise CommandError(f"Team and owner are there, but: {error.message}") from error
+        self.stdout.write(f"A link to set a password is on its way to {email}.")
 
     def _tell_of_owner(self, *, team_id: int, person: User | None, username: str, operator: bool) -> None:
         if person is None:

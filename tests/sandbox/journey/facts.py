@@ -14,6 +14,7 @@ ON_THE_WAY = {
     *("acting", "blocks", "escrows", "settling", "tokens"),
 }
 ASIDE = {
+    "accounts": "who comes in",
     "agreements": "reads only",
     "asking": "reads only",
     "audit": "part of the act that it tells of",

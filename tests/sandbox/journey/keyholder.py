@@ -18,6 +18,7 @@ from django.contrib.sessions.models import Session
 from django.core import mail
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.core.signals import got_request_exception
 from django.db import OperationalError
@@ -59,13 +60,22 @@ def bring(out: Path, entered: dict[str, dict[str, str]]) -> None:
     """Bring keys by the page, by label; what the page answers is kept. A label that begins with "not" is refused."""
     client = browser(owner())
     for label, fields in entered.items():
-        form = {"old-label": label, "old-password": ""} | {
-            f"old-{name}": text for name, text in fields.items()
-        }
-        answer = client.post(reverse("wallets-import", args=["demo"]), form, follow=True)
+        answer = client.post(reverse("wallets-import", args=["demo"]), form_of(label, fields), follow=True)
         keep(out, f"import of {label}", answer.content)
         refused = label.startswith("not")
         assert Wallet.objects.filter(label=label).exists() != refused, (label, answer.content[-3000:])
+
+
+def form_of(label: str, fields: dict[str, str]) -> dict[str, Any]:
+    """Return what the browser sends for a way to write a key down. fields: with "how" the way, and perhaps a file."""
+    how = fields["how"]
+    form: dict[str, Any] = {"how": how, f"{how}-label": label}
+    for name, text in fields.items():
+        if name == "file":
+            form[f"{how}-file"] = SimpleUploadedFile("UTC--keystore.json", text.encode(), "application/json")
+        elif name != "how":
+            form[f"{how}-{name}"] = text
+    return form
 
 
 def keep(out: Path, name: str, content: bytes | str) -> None:
@@ -232,14 +242,13 @@ def page_errors(out: Path) -> None:
     debug, settings.DEBUG = settings.DEBUG, False
     try:
         with (
-            mock.patch.object(Wallet, "save", failing),
+            mock.patch("jobs.services.wallets.add_row", failing),
             mock.patch("jobs.services.wallets.new_key", lambda: made),
         ):
             for label, fields in known.items():
                 if label.startswith("not"):
                     continue
-                form = {"old-label": f"again {label}", "old-password": ""}
-                form |= {f"old-{name}": text for name, text in fields.items()}
+                form = form_of(f"again {label}", fields)
                 answer = client.post(reverse("wallets-import", args=["demo"]), form)
                 keep(out, f"500 {label}", answer.content)
             answer = client.post(reverse("wallets-generate", args=["demo"]), {"new-label": "anew"})
@@ -247,7 +256,7 @@ def page_errors(out: Path) -> None:
     finally:
         settings.DEBUG = debug
         got_request_exception.disconnect(note)
-    assert len(reports) >= 4, len(reports)
+    assert len(reports) == 5, len(reports)
     keep(out, "reports", "\n".join(reports))
 
 
@@ -265,14 +274,23 @@ def plant(text: str) -> None:
     logging.getLogger("jobs").debug("planted %s", text)
 
 
-def entered_forms(hex_key: str, phrase: str, file_key: str, password: str) -> dict[str, dict[str, str]]:
-    """Return what is typed into the form, for each way to write a key down; with what it refuses."""
-    keystore = json.dumps(Account.encrypt(file_key, password, kdf="pbkdf2", iterations=1000))
+def entered_forms(
+    *, hex_key: str, phrase: str, text_key: str, file_key: str, password: str
+) -> dict[str, dict[str, str]]:
+    """Return what is typed into the forms, for each way to write a key down; with what they refuse."""
+    text, file = (
+        json.dumps(Account.encrypt(key, password, kdf="pbkdf2", iterations=1000))
+        for key in (text_key, file_key)
+    )
+    path = "m/44'/60'/0'/0/0"
     return {
-        "by hex": {"secret": hex_key},
-        "by words": {"secret": phrase},
-        "by keystore": {"secret": keystore, "password": password},
-        "not hex": {"secret": hex_key[:-1]},
-        "not words": {"secret": f"{phrase} {phrase.split()[0]}"},
-        "not keystore": {"secret": keystore, "password": f"{password}!"},
+        "by hex": {"how": "key", "secret": hex_key},
+        "by words": {"how": "phrase", "secret": phrase, "path": path},
+        "by keystore": {"how": "keystore", "secret": text, "password": password},
+        "by file": {"how": "keystore", "file": file, "password": password},
+        "not hex": {"how": "key", "secret": hex_key[:-1]},
+        "not words": {"how": "phrase", "secret": f"{phrase} {phrase.split()[0]}", "path": path},
+        "not a path": {"how": "phrase", "secret": phrase, "path": "m/x"},
+        "not keystore": {"how": "keystore", "secret": text, "password": f"{password}!"},
+        "not both": {"how": "keystore", "secret": text, "file": file, "password": password},
     }

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-# Publicly known development keys: the eighth of "test … junk", which has money in the sandbox, and two of ganache -d.
+# Publicly known development keys: the eighth of "test … junk", which has money in the sandbox, and three of ganache -d.
 HEX_KEY = "0x4bbbf85ce3377467afe5d46f804f221813b2bb87f24d81f60f1fcdbf7cbf4356"
 PHRASE = "myth like bonus scare over problem client lizard pioneer submit female collect"
 PHRASE_KEY = "0x4f3edf983ac636a65a842ce7c78d9aa706d3b113bce9c46f30d7d21715b23b1d"
+TEXT_KEY = "0xa453611d9419d0e56f499079478fd72c37b251a94bfde4d19872c44cf65386e3"
 FILE_KEY = "0x829e924fdf021ba3dbbc4225edfece9aca04b929d6e75613329ca6f1d31c0bb4"
 WORDS_IN_A_ROW = 3
 _BETWEEN = (

@@ -25,8 +25,9 @@ FAST: dict[str, Any] = {
     "jobs.services.sending.OVERTAKEN_FOR": 0.1,
     "jobs.ocean.transport.RETRY_PAUSES_S": [0.1],
 }
-# Who is at work on a job, and when to look again: not for people.
+# Who is at work on a job, when to look again, and what is still to be told of: the living go on with that.
 TURNS = {"lease_holder", "lease_until", "follow_holder", "follow_until", "next_check_at", "next_look_at"}
+TURNS |= {"tell_at"}
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED", "NEEDS_ATTENTION")
 
 

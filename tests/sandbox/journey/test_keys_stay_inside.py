@@ -21,6 +21,7 @@ from tests.sandbox.journey.keysearch import (
     HEX_KEY,
     PHRASE,
     PHRASE_KEY,
+    TEXT_KEY,
     Secret,
     base64_cores,
     find,
@@ -29,7 +30,8 @@ from tests.sandbox.journey.keysearch import (
 )
 from tests.sandbox.journey.portal import Ended, Portal, wait_for
 
-pytestmark = pytest.mark.xdist_group("keys")
+# The first of the tests waits for the portal of all of them.
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("keys"), pytest.mark.timeout(900)]
 
 PASSWORD = "only the keystore opens with this"
 NEW_WALLET_KEY = base64.urlsafe_b64encode(b"the key after the change, 32 lon").decode()
@@ -38,7 +40,8 @@ NEW_WALLET_KEY = base64.urlsafe_b64encode(b"the key after the change, 32 lon").d
 SECRETS = (
     Secret("by hex", key=raw(HEX_KEY)),
     Secret("by words", key=raw(PHRASE_KEY), words=tuple(PHRASE.split())),
-    Secret("by keystore", key=raw(FILE_KEY), texts=(PASSWORD,)),
+    Secret("by keystore", key=raw(TEXT_KEY), texts=(PASSWORD,)),
+    Secret("by file", key=raw(FILE_KEY)),
 )
 
 
@@ -87,7 +90,9 @@ def holder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Holder]:
     with open_portal(tmp_path_factory.mktemp("keys")) as portal:
         portal.environment["PORTAL_LOG_LEVEL"] = "DEBUG"
         holder = Holder(portal, tmp_path_factory.mktemp("out") / "everything")
-        entered = keyholder.entered_forms(HEX_KEY, PHRASE, FILE_KEY, PASSWORD)
+        entered = keyholder.entered_forms(
+            hex_key=HEX_KEY, phrase=PHRASE, text_key=TEXT_KEY, file_key=FILE_KEY, password=PASSWORD
+        )
         (holder.out.parent / "entered.json").write_text(json.dumps(entered))
         holder.run(
             "import json\n"
@@ -104,7 +109,6 @@ def holder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Holder]:
         holder.keep_database("changed")
         holder.run("keyholder.gather(out / 'gathered')")
         disable(holder)
-        holder.run("keyholder.gather(out / 'after')")
         holder.keep_database("disabled")
         holder.keep_logs()
         yield holder
@@ -189,7 +193,7 @@ class TestKeys:
 
     def test_are_in_no_error_report_though_the_signing_itself_failed(self, holder: Holder) -> None:
         for name in ("text", "bytes", "transaction", "opening"):
-            report = (holder.out / "after" / "signers" / f"error_{name}").read_text()
+            report = (holder.out / "gathered" / "signers" / f"error_{name}").read_text()
 
             assert "SignerFailed" in report, name
             assert find_all(report.encode(), SECRETS) == set()
