@@ -146,7 +146,7 @@ class AccountDoor(DefaultAccountAdapter):
         request = current.request
         # Not the host of the request: whoever asks for the letter to somebody else chooses it.
         ours = {name: _at_home(value) if name.endswith("_url") else value for name, value in context.items()}
-        values = {"request": request, "email": email, "portal": letters.link("/"), **ours}
+        values = {"request": request, "email": email, "portal": urlsplit(settings.PORTAL_URL).netloc, **ours}
         message = self.render_mail(template_prefix, email, values)
         transaction.on_commit(lambda: _send(message, request))
 

@@ -87,7 +87,7 @@ def safe_name(name: str) -> str:
         c for c in name.replace("\\", "/").rpartition("/")[2] if c.isprintable() and c not in '<>:"|?*'
     )
     # The end is kept, for the ending is in it. Bytes are what file systems count: at most 255.
-    kept = kept.strip(". ").encode(errors="replace")[-200:].decode(errors="ignore").strip(". ")
+    kept = kept.strip(". ").encode(errors="replace")[-150:].decode(errors="ignore").strip(". ")
     if kept.partition(".")[0].strip().lower() in _DEVICES:
         kept = f"_{kept}"
     return kept or "result"

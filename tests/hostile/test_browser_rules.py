@@ -320,4 +320,5 @@ class TestHostOfTheRequest:
         said = [f"{letter.subject}\n{letter.body}" for letter in mail.outbox]
         assert len(said) == 4
         assert [text for text in said if "evil" in text] == []
-        assert all("https://portal.example.org/" in text for text in said)
+        assert all("portal.example.org" in text for text in said)
+        assert [text for text in said if "http://" in text] == []

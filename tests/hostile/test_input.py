@@ -38,7 +38,7 @@ NASTY = {
     "long": "\u00e9" * 5_000,
     "deep": "[" * 3_000,
 }
-QUERIES = (
+QUERIES: tuple[str, ...] = (
     "page",
     "q",
     "view",

@@ -15,6 +15,7 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.apps import apps
+from django.core.files.base import ContentFile
 from django.db import models
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
@@ -191,18 +192,11 @@ def house(payloads: Payloads) -> Household:
     for result in Result.objects.filter(name__in=("table.csv", "notes.txt", "algorithm.log")):
         result.file.delete()
         payload = payloads.make("Result.file", None)
-        builders.ContentFile(b"")
-        result.file.save(f"{result.pk}.bin", builders.ContentFile(f"{payload},b\n{payload},2\n".encode()))
+        result.file.save(f"{result.pk}.bin", ContentFile(f"{payload},b\n{payload},2\n".encode()))
         Result.objects.filter(pk=result.pk).update(size=2 * len(payload) + 5)
     record(house, payloads.make("AuditEntry", 90))
     spoil(payloads)
     return house
-
-
-def readers(house: Household) -> list[Client]:
-    """Return the browsers of the owner, and of somebody outside who has opened the link."""
-    outside = Client(raise_request_exception=False)
-    return [house.browser(), outside]
 
 
 def admin_pages() -> list[str]:

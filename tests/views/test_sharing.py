@@ -16,6 +16,7 @@ from jobs.lifecycle import State
 from jobs.models import Act, AuditEntry, Job, Result, ShareLink
 from jobs.services.sharing import LEADS_NOWHERE
 from jobs.views import sharing
+from jobs.views.results import BYTES_POLICY
 from tests import builders
 from tests.conftest import Cast
 from tests.views.rendering import queries_while_rendering
@@ -333,7 +334,7 @@ class TestDownload:
         assert b"".join(answer.streaming_content) == b"<script>alert(1)</script>"
         assert answer["Content-Disposition"] == 'attachment; filename="found.html"'
         assert answer["Content-Type"] == "application/octet-stream"
-        assert answer["Content-Security-Policy"] == "sandbox; default-src 'none'"
+        assert answer["Content-Security-Policy"] == BYTES_POLICY
         assert answer["X-Content-Type-Options"] == "nosniff"
 
     def test_is_in_the_record_with_the_link_s_name(self, visitor: Client, job: Job) -> None:
