@@ -44,9 +44,8 @@ def index(request: PortalRequest, team: str) -> HttpResponse:
 @require_safe
 def detail(request: PortalRequest, team: str, wallet_id: int) -> HttpResponse:
     """Show one wallet: what it holds, who may spend from it, and what can be done about it."""
-    answer = _detail(request, wallet_id)  # first: another team's wallet is not there to be watched
-    reading.watch(actor=request.actor, wallet_id=wallet_id, now=timezone.now())
-    return answer
+    reading.watch(actor=request.actor, wallet_id=wallet_id, now=timezone.now())  # another team's it leaves alone
+    return _detail(request, wallet_id)
 
 
 @require_safe
