@@ -184,7 +184,7 @@ def copy(browser: Client) -> Client:
     return same
 
 
-@pytest.mark.parametrize("who", ["owner", "stranger"])
+@pytest.mark.parametrize("who", [pytest.param("owner", marks=pytest.mark.long), "stranger"])
 def test_anything_in_a_field_of_a_form_is_answered(
     house: Household, who: str, strict_database: list[str]
 ) -> None:
@@ -209,9 +209,10 @@ def test_anything_in_a_field_of_a_form_is_answered(
                 tried += 1
 
     assert [f"{k} -> {str(v)[:150]}" for k, v in wrong.items()] == []
-    assert tried > (500 if who == "owner" else 50)
+    assert tried > (500 if who == "owner" else 40)
 
 
+@pytest.mark.long
 def test_anything_in_a_query_is_answered(house: Household, strict_database: list[str]) -> None:
     browser = house.browser()
     wrong: dict[str, Any] = {}
@@ -229,6 +230,7 @@ def test_anything_in_a_query_is_answered(house: Household, strict_database: list
     assert [f"{k} -> {str(v)[:150]}" for k, v in wrong.items()] == []
 
 
+@pytest.mark.long
 def test_anything_in_a_part_of_an_address_is_answered(house: Household, strict_database: list[str]) -> None:
     browser = house.browser()
     wrong: dict[str, Any] = {}
