@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models.functions import Lower
 
+from jobs.errors import Missing
 from jobs.models.amounts import WeiField
 from jobs.models.networks import Network, Node
 from jobs.models.teams import Team, User
@@ -20,6 +21,13 @@ class WalletQuerySet(models.QuerySet["Wallet"]):
     def usable(self) -> WalletQuerySet:
         """Those that a new job may be launched with."""
         return self.signing().filter(disabled_at=None)
+
+    def of_team(self, *, team_id: int, wallet_id: int) -> Wallet:
+        """Return a wallet of a team. Raises: Missing, also for another team's."""
+        wallet = self.filter(team_id=team_id, pk=wallet_id).first()
+        if wallet is None:
+            raise Missing("There is no such wallet in this team.")
+        return wallet
 
 
 class Wallet(models.Model):

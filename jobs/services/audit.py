@@ -20,7 +20,7 @@ from typing import Any
 from django.db import connection
 
 from jobs.access import Actor, Person
-from jobs.models import Act, AuditEntry, AuditHead
+from jobs.models import Act, AuditEntry, AuditHead, Wallet
 
 NOTHING_BEFORE = "0" * 64
 WORKER = "worker"  # the origin of what the worker does
@@ -41,6 +41,11 @@ class Thing:
 
 
 NO_THING = Thing()
+
+
+def wallet_thing(wallet: Wallet) -> Thing:
+    """Name a wallet as the record does."""
+    return Thing("wallet", str(wallet.pk), wallet.label)
 
 
 def record(

@@ -359,7 +359,7 @@ class _Signing:
                 origin=audit.WORKER,
             ),
             now=now,
-            thing=audit.Thing("wallet", str(self.wallet.pk), self.wallet.label),
+            thing=audit.wallet_thing(self.wallet),
             after={
                 "call": self.call,
                 "node": self.node.name,

@@ -13,11 +13,10 @@ from datetime import datetime
 from django.db import transaction
 
 from jobs.access import ALLOWED, Action, Actor, require
-from jobs.errors import InvalidInput, Missing, NotAllowed
+from jobs.errors import InvalidInput, NotAllowed
 from jobs.models import Act, Membership, Team, User, Wallet, WalletGrant
 from jobs.models.teams import Role
 from jobs.services import audit
-from jobs.services.audit import Thing
 
 NAMED = 3  # how many of those who can help are named
 
@@ -32,7 +31,7 @@ def grant(*, actor: Actor, wallet_id: int, user_id: int, now: datetime) -> bool:
     with transaction.atomic():
         # Before the wallet's, and not against those who only refer to the team: a launch locks its wallet, then refers.
         list(Team.objects.select_for_update(no_key=True).filter(pk=actor.team_id))
-        wallet = _wallet(actor=actor, wallet_id=wallet_id)
+        wallet = Wallet.objects.select_for_update().of_team(team_id=actor.team_id, wallet_id=wallet_id)
         require(actor, Action.GRANT_WALLETS)
         refuse_watched(wallet)
         if wallet.disabled_at is not None:
@@ -71,7 +70,7 @@ def take_back(*, actor: Actor, wallet_id: int, user_id: int, now: datetime) -> b
         NotAllowed, Missing
     """
     with transaction.atomic():
-        wallet = _wallet(actor=actor, wallet_id=wallet_id)
+        wallet = Wallet.objects.select_for_update().of_team(team_id=actor.team_id, wallet_id=wallet_id)
         require(actor, Action.GRANT_WALLETS)
         row = wallet.grants.select_related("user").filter(user_id=user_id).first()
         if row is None:
@@ -127,14 +126,7 @@ def _record(*, act: Act, actor: Actor, wallet: Wallet, user: User, now: datetime
         act=act,
         by=actor,
         now=now,
-        thing=Thing("wallet", str(wallet.pk), wallet.label),
+        thing=audit.wallet_thing(wallet),
         before=person if act == Act.GRANT_TAKEN else None,
         after=person if act == Act.GRANTED else None,
     )
-
-
-def _wallet(*, actor: Actor, wallet_id: int) -> Wallet:
-    wallet = Wallet.objects.select_for_update().filter(team_id=actor.team_id, pk=wallet_id).first()
-    if wallet is None:
-        raise Missing("There is no such wallet in this team.")
-    return wallet

@@ -28,7 +28,6 @@ from jobs.models import (
 )
 from jobs.models.teams import Role
 from jobs.services import audit, grants, nodetokens, settling, vault, wallets
-from jobs.services.audit import Thing
 
 NAMED = 3
 _OPEN = (Transaction.Status.PLANNED, *Transaction.UNDER_WAY)
@@ -44,9 +43,7 @@ def hand_over(*, actor: Actor, wallet_id: int, to: str, label: str, now: datetim
         InvalidInput: something still needs the key here, or the other team has this address or label.
     """
     with transaction.atomic():
-        wallet = Wallet.objects.select_for_update().filter(team_id=actor.team_id, pk=wallet_id).first()
-        if wallet is None:
-            raise Missing("There is no such wallet in this team.")
+        wallet = Wallet.objects.select_for_update().of_team(team_id=actor.team_id, wallet_id=wallet_id)
         require(actor, Action.HAND_WALLETS_OVER)
         if wallet.encrypted_key is None:
             raise InvalidInput(
@@ -156,7 +153,7 @@ def _record(
         act=Act.WALLET_HANDED_OVER,
         by=actor,
         now=now,
-        thing=Thing("wallet", str(wallet.pk), wallet.label),
+        thing=audit.wallet_thing(wallet),
         before={"granted": granted},
         after={"address": wallet.address, "to": other.slug},
     )
@@ -165,6 +162,6 @@ def _record(
         by=Person(user_id=actor.user_id, name=actor.name, origin=actor.origin),
         team_id=other.pk,
         now=now,
-        thing=Thing("wallet", str(new.pk), new.label),
+        thing=audit.wallet_thing(new),
         after={"address": new.address, "from": here.slug},
     )

@@ -12,7 +12,6 @@ from jobs.errors import InvalidInput, Missing
 from jobs.models import Act, SpendingLimit, Token, Wallet
 from jobs.ocean.units import from_wei, plain, to_wei
 from jobs.services import audit, grants
-from jobs.services.audit import Thing
 
 
 def set_limit(*, actor: Actor, wallet_id: int, token_id: int, amount: Decimal, now: datetime) -> None:
@@ -48,7 +47,7 @@ def set_limit(*, actor: Actor, wallet_id: int, token_id: int, amount: Decimal, n
             act=Act.LIMIT_SET,
             by=actor,
             now=now,
-            thing=Thing("wallet", str(wallet.pk), wallet.label),
+            thing=audit.wallet_thing(wallet),
             before=None if before is None else _told(token, before.per_job_wei),
             after=_told(token, wei),
         )

@@ -18,7 +18,7 @@ from jobs.lifecycle import State
 from jobs.models import Act, Job, JobEvent, Membership, ShareLink, Team, WalletGrant
 from jobs.models.teams import Role
 from jobs.services import invitations, launching
-from jobs.services.audit import Thing, record
+from jobs.services.audit import Thing, record, wallet_thing
 
 _PAYS_LATER = {State.REQUESTED, State.PAYING}
 
@@ -265,7 +265,7 @@ def _write_down(
         after = {"owner": heir.user_id, "name": str(heir.user)} if heir is not None else None
         note(Act.JOB_HANDED_ON, _about(job), {"owner": member.user_id, "name": str(member.user)}, after)
     for grant in left.grants:
-        note(Act.GRANT_TAKEN, Thing(kind="wallet", id=str(grant.wallet_id), name=grant.wallet.label), who)
+        note(Act.GRANT_TAKEN, wallet_thing(grant.wallet), who)
     for link in left.links:
         note(Act.SHARE_REVOKED, _about(link.job), {"link": link.pk, "for": link.label} | who)
     for invitation in left.invitations:

@@ -42,7 +42,7 @@ def want(*, actor: Actor, wallet_id: int, node_id: int, now: datetime) -> None:
         NotAllowed, Missing
         InvalidInput: the wallet cannot sign, the node gives no tokens, or the token is wanted already.
     """
-    wallet = _wallet(actor=actor, wallet_id=wallet_id)
+    wallet = Wallet.objects.of_team(team_id=actor.team_id, wallet_id=wallet_id)
     require(actor, Action.MANAGE_WALLETS)
     node = Node.objects.filter(pk=node_id).first()
     if node is None or not node.can.tokens:
@@ -77,7 +77,7 @@ def give_back(*, actor: Actor, wallet_id: int, token_id: int, now: datetime) -> 
         NotAllowed, Missing
         InvalidInput: that is under way already.
     """
-    wallet = _wallet(actor=actor, wallet_id=wallet_id)
+    wallet = Wallet.objects.of_team(team_id=actor.team_id, wallet_id=wallet_id)
     row = NodeToken.objects.select_related("node").filter(pk=token_id, wallet=wallet).first()
     if row is None:
         raise Missing("This wallet has no such token.")
@@ -263,18 +263,11 @@ def _unwanted(rows: QuerySet[NodeToken], *, now: datetime) -> int:
     return rows.filter(wanted=True).update(wanted=False, next_try_at=now, trouble="", trouble_count=0)
 
 
-def _wallet(*, actor: Actor, wallet_id: int) -> Wallet:
-    wallet = Wallet.objects.filter(team_id=actor.team_id, pk=wallet_id).first()
-    if wallet is None:
-        raise Missing("There is no such wallet in this team.")
-    return wallet
-
-
 def _record(act: Act, *, by: Actor, wallet: Wallet, node: Node, now: datetime) -> None:
     audit.record(
         act=act,
         by=by,
         now=now,
-        thing=audit.Thing("wallet", str(wallet.pk), wallet.label),
+        thing=audit.wallet_thing(wallet),
         after={"node": node.name},
     )

@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.views.decorators.debug import sensitive_variables
 
 from jobs.access import Action, Actor, require
-from jobs.errors import InvalidInput, Missing
+from jobs.errors import InvalidInput
 from jobs.models import Act, Network, User, Wallet
 from jobs.models.teams import Role
 from jobs.ocean.signing import (
@@ -25,7 +25,6 @@ from jobs.ocean.signing import (
 )
 from jobs.ocean.units import Address
 from jobs.services import audit, grants, nodetokens, vault
-from jobs.services.audit import Thing
 
 SECRET_MAX = 20_000  # characters; a keystore is about 500
 PATH = "m/44'/60'/0'/0/0"
@@ -115,7 +114,7 @@ def watch(*, actor: Actor, label: str, address: str, now: datetime) -> int:
             act=Act.WALLET_ADDED,
             by=actor,
             now=now,
-            thing=thing_of(wallet),
+            thing=audit.wallet_thing(wallet),
             after={"address": wallet.address, "how": "watched"},
         )
     return wallet.pk
@@ -129,13 +128,13 @@ def disable(*, actor: Actor, wallet_id: int, now: datetime) -> None:
     Raises:
         NotAllowed, Missing
     """
-    wallet = _wallet(actor=actor, wallet_id=wallet_id)
+    wallet = Wallet.objects.of_team(team_id=actor.team_id, wallet_id=wallet_id)
     require(actor, Action.MANAGE_WALLETS)
     with transaction.atomic():
         if not Wallet.objects.filter(pk=wallet.pk, disabled_at=None).update(disabled_at=now):
             return
         nodetokens.give_back_all(wallet_id=wallet.pk, now=now)
-        audit.record(act=Act.WALLET_DISABLED, by=actor, now=now, thing=thing_of(wallet))
+        audit.record(act=Act.WALLET_DISABLED, by=actor, now=now, thing=audit.wallet_thing(wallet))
 
 
 def enable(*, actor: Actor, wallet_id: int, now: datetime) -> None:
@@ -144,16 +143,11 @@ def enable(*, actor: Actor, wallet_id: int, now: datetime) -> None:
     Raises:
         NotAllowed, Missing
     """
-    wallet = _wallet(actor=actor, wallet_id=wallet_id)
+    wallet = Wallet.objects.of_team(team_id=actor.team_id, wallet_id=wallet_id)
     require(actor, Action.MANAGE_WALLETS)
     with transaction.atomic():
         if Wallet.objects.filter(pk=wallet.pk, disabled_at__isnull=False).update(disabled_at=None):
-            audit.record(act=Act.WALLET_ENABLED, by=actor, now=now, thing=thing_of(wallet))
-
-
-def thing_of(wallet: Wallet) -> Thing:
-    """Name a wallet as the record does."""
-    return Thing("wallet", str(wallet.pk), wallet.label)
+            audit.record(act=Act.WALLET_ENABLED, by=actor, now=now, thing=audit.wallet_thing(wallet))
 
 
 def add_row(
@@ -220,7 +214,7 @@ def _add(*, actor: Actor, label: str, key: bytes, how: How, now: datetime) -> in
             act=Act.WALLET_ADDED if watched is None else Act.WALLET_GOT_KEY,
             by=actor,
             now=now,
-            thing=thing_of(wallet),
+            thing=audit.wallet_thing(wallet),
             before=before,
             after={"address": wallet.address, "how": how},
         )
@@ -228,10 +222,3 @@ def _add(*, actor: Actor, label: str, key: bytes, how: How, now: datetime) -> in
             # An owner could grant it to themself in any case; nobody else adds a wallet and spends from it alone.
             grants.give(actor=actor, wallet=wallet, user=User.objects.get(pk=actor.user_id), now=now)
     return wallet.pk
-
-
-def _wallet(*, actor: Actor, wallet_id: int) -> Wallet:
-    wallet = Wallet.objects.filter(team_id=actor.team_id, pk=wallet_id).first()
-    if wallet is None:
-        raise Missing("There is no such wallet in this team.")
-    return wallet

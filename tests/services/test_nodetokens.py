@@ -14,7 +14,7 @@ from jobs.access import Actor
 from jobs.errors import InvalidInput, Missing, NotAllowed
 from jobs.models import AuditEntry, NodeToken, NonceLease, Wallet
 from jobs.ocean.compute import CAPABILITIES
-from jobs.ocean.signing import Pen
+from jobs.ocean.signing import Pen, Proof
 from jobs.services import nodetokens, running, vault
 from jobs.services.budget import Purpose, exhaust
 from jobs.services.gateway import open_node, signed
@@ -36,6 +36,18 @@ def tend(row: NodeToken, clock: Clock) -> NodeToken:
     nodetokens.tend(token_id=row.pk, clock=clock)
     row.refresh_from_db()
     return row
+
+
+def used(place: Place, far: FakeNode, clock: Clock) -> Proof:
+    """Make a signed call; return what stood for the wallet in it."""
+    return signed(
+        backend=far,
+        wallet=place.wallet,
+        node=place.node,
+        clock=clock,
+        act=lambda proof: proof,
+        call="ask",
+    )
 
 
 def had(place: Place, clock: Clock) -> NodeToken:
@@ -285,14 +297,7 @@ class TestRenewal:
             if row.next_try_at <= clock():
                 tend(row, clock)
 
-        proof = signed(
-            backend=far,
-            wallet=place.wallet,
-            node=place.node,
-            clock=clock,
-            act=lambda proof: proof,
-            call="ask",
-        )
+        proof = used(place, far, clock)
 
         assert isinstance(proof, Pen)
         assert (row.encrypted_token, row.trouble) == (None, "Nobody answers at the node's address.")
@@ -304,14 +309,7 @@ class TestGiveBack:
 
         nodetokens.give_back(actor=alice, wallet_id=place.wallet.pk, token_id=row.pk, now=NOW)
 
-        proof = signed(
-            backend=far,
-            wallet=place.wallet,
-            node=place.node,
-            clock=clock,
-            act=lambda proof: proof,
-            call="ask",
-        )
+        proof = used(place, far, clock)
         assert isinstance(proof, Pen)
 
     def test_has_the_worker_tell_the_node_and_forgets_it(
